@@ -1,0 +1,90 @@
+//! The door to the disk: every file the engine reads or writes goes through [`Disk`] and [`DiskFile`],
+//! so that a simulated disk (cuts the power, tears writes, flips bits, is full or slow) can take its
+//! place in tests. [`RealDisk`] is the operating system.
+//!
+//! Invariants that users of this door rely on:
+//! 1. Bytes handed to `write_at` are readable at once by `read_at`, but survive a power cut only after
+//!    `sync_data` of that file returned Ok.
+//! 2. A created, renamed or linked name survives a power cut only after `sync_dir` of its directory.
+//! 3. A failed `sync_data` says nothing about what is on disk; it is never simply tried again.
+
+use std::fmt::Debug;
+use std::io;
+use std::ops::Deref;
+use std::os::fd::RawFd;
+use std::path::Path;
+use std::sync::Arc;
+
+/// A file system as the engine needs it. Paths are absolute or relative to the process.
+pub trait Disk: Send + Sync + Debug {
+    /// Makes a directory and its parents; no error when it is there.
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
+    /// The names (not paths) of the files in `dir`, in no order.
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
+    /// Creates a file for reading and writing; an error if it exists.
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
+    /// Opens an existing file for reading, and for writing if `write`.
+    fn open(&self, path: &Path, write: bool) -> io::Result<Arc<dyn DiskFile>>;
+    /// Removes a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Renames a file, replacing `to`.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Makes a hard link `to` of the file `from`.
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Makes the names in `dir` durable.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Bytes free for this user on the file system of `dir`.
+    fn free_space(&self, dir: &Path) -> io::Result<u64>;
+    /// Takes an exclusive lock on `path` (created if needed), held until the value is dropped.
+    /// `Ok(None)` when somebody else holds it, in this process or another.
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Send + Sync>>>;
+}
+
+/// An open file.
+pub trait DiskFile: Send + Sync + Debug {
+    /// Fills `buf` from `offset`; an error of kind `UnexpectedEof` when the file is too short.
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
+    /// Like `read_exact_at`, but only from memory: `Ok(false)` when the bytes would have to come from
+    /// the device (or when that can't be told).
+    fn read_resident_at(&self, buf: &mut [u8], offset: u64) -> io::Result<bool>;
+    /// Writes all of `buf` at `offset`, growing the file as needed.
+    fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()>;
+    /// Makes the written bytes and the length durable.
+    fn sync_data(&self) -> io::Result<()>;
+    /// Reserves disk for the first `len` bytes and makes the file that long.
+    fn allocate(&self, len: u64) -> io::Result<()>;
+    /// Cuts or extends the file to `len`.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+    /// The file's length in bytes.
+    fn len(&self) -> io::Result<u64>;
+    /// Whether the file has no bytes.
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+    /// The whole file as memory. The file must not change afterwards.
+    fn map(&self) -> io::Result<Mapping>;
+    /// The descriptor, for io_uring; `None` for a simulated file.
+    fn raw_fd(&self) -> Option<RawFd>;
+}
+
+/// A file as memory. Touching it may wait for the device: never do so on an event loop.
+#[derive(Debug)]
+pub enum Mapping {
+    /// Mapped by the operating system.
+    Mapped(memmap2::Mmap),
+    /// A simulated file's bytes.
+    Owned(Arc<[u8]>),
+}
+
+impl Deref for Mapping {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        match self {
+            Mapping::Mapped(m) => m,
+            Mapping::Owned(b) => b,
+        }
+    }
+}
+
+mod real;
+pub use real::RealDisk;

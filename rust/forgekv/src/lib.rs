@@ -1,0 +1,1 @@
+//! ForgeKV as a library.
