@@ -1,0 +1,198 @@
+//! A cursor over a command's arguments.
+//!
+//! A handler reads its arguments from left to right and each is read once: a reading method either
+//! consumes what it asked for or leaves it and says so. The gates have checked the arity before, so an
+//! argument that is missing is a syntax error.
+
+use forgekv_base::number;
+use forgekv_data::{Error, Key, NOT_A_FLOAT, NOT_AN_INTEGER, Result, SYNTAX};
+
+/// The arguments after the command's (and subcommand's) name.
+#[derive(Debug, Clone)]
+pub(crate) struct Args<'a> {
+    words: &'a [&'a [u8]],
+    /// The declared keys, in the order in which they stand in the command.
+    keys: &'a [Key<'a>],
+    next_key: usize,
+    place_seed: u64,
+    /// The command's name in lower case: "get", "config|set".
+    name: &'a str,
+}
+
+impl<'a> Args<'a> {
+    /// A cursor before the first of `words`. `keys` are those of them that are declared keys, in order.
+    pub(crate) fn new(
+        name: &'a str,
+        words: &'a [&'a [u8]],
+        keys: &'a [Key<'a>],
+        place_seed: u64,
+    ) -> Args<'a> {
+        Args { words, keys, next_key: 0, place_seed, name }
+    }
+
+    /// The command's name in lower case, with its subcommand behind a bar: "config|set".
+    pub(crate) fn name(&self) -> &'a str {
+        self.name
+    }
+
+    /// Whether all arguments are read.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.words.is_empty()
+    }
+
+    /// How many arguments are left.
+    pub(crate) fn remaining(&self) -> usize {
+        self.words.len()
+    }
+
+    /// The arguments that are left; does not consume them.
+    pub(crate) fn rest(&self) -> &'a [&'a [u8]] {
+        self.words
+    }
+
+    /// The next argument; does not consume it.
+    pub(crate) fn peek(&self) -> Option<&'a [u8]> {
+        self.words.first().copied()
+    }
+
+    /// The next argument.
+    #[inline]
+    pub(crate) fn next(&mut self) -> Result<&'a [u8]> {
+        let (first, rest) = self.words.split_first().ok_or(SYNTAX)?;
+        self.words = rest;
+        Ok(first)
+    }
+
+    /// The next argument, a key.
+    #[inline]
+    pub(crate) fn key(&mut self) -> Result<Key<'a>> {
+        let name = self.next()?;
+        Ok(self.place(name))
+    }
+
+    /// All arguments that are left, as keys.
+    pub(crate) fn keys(&mut self) -> impl ExactSizeIterator<Item = Key<'a>> + use<'a> {
+        let mut cursor = self.clone();
+        let words = std::mem::take(&mut self.words);
+        words.iter().map(move |name| cursor.place(name))
+    }
+
+    /// The place of an argument that was read: the road's if it was declared, computed otherwise.
+    #[inline]
+    fn place(&mut self, name: &'a [u8]) -> Key<'a> {
+        // Declared keys are slices of the same words, so comparing addresses tells which is which.
+        if let Some(&key) = self.keys.get(self.next_key)
+            && std::ptr::eq(key.name, name)
+        {
+            self.next_key += 1;
+            return key;
+        }
+        match self.keys.iter().find(|key| std::ptr::eq(key.name, name)) {
+            Some(&key) => key,
+            None => Key::new(self.place_seed, name),
+        }
+    }
+
+    /// The next argument, an integer.
+    ///
+    /// # Errors
+    /// "ERR value is not an integer or out of range".
+    pub(crate) fn int(&mut self) -> Result<i64> {
+        number::parse_i64(self.next()?).ok_or(NOT_AN_INTEGER)
+    }
+
+    /// The next argument, an integer; `text` is the whole error when it is not one.
+    pub(crate) fn int_or(&mut self, text: &'static str) -> Result<i64> {
+        number::parse_i64(self.next()?).ok_or_else(|| Error::reply(text))
+    }
+
+    /// The next argument, an integer within bounds; `text` is the whole error when it is not.
+    pub(crate) fn int_in(&mut self, min: i64, max: i64, text: &'static str) -> Result<i64> {
+        number::parse_i64(self.next()?)
+            .filter(|n| (min..=max).contains(n))
+            .ok_or_else(|| Error::reply(text))
+    }
+
+    /// The next argument, a number.
+    ///
+    /// # Errors
+    /// "ERR value is not a valid float", also for "nan".
+    pub(crate) fn float(&mut self) -> Result<f64> {
+        number::parse_f64(self.next()?).filter(|f| !f.is_nan()).ok_or(NOT_A_FLOAT)
+    }
+
+    /// Whether the next argument is the word `token` in any case; consumes it then.
+    pub(crate) fn flag(&mut self, token: &str) -> bool {
+        match self.words.split_first() {
+            Some((first, rest)) if first.eq_ignore_ascii_case(token.as_bytes()) => {
+                self.words = rest;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// As [`flag`](Self::flag), for a token that needs an argument: false, and nothing consumed, when
+    /// nothing comes after it.
+    pub(crate) fn option(&mut self, token: &str) -> bool {
+        self.words.len() > 1 && self.flag(token)
+    }
+
+    /// Refuses arguments that nobody read.
+    ///
+    /// # Errors
+    /// "ERR syntax error".
+    pub(crate) fn end(&self) -> Result<()> {
+        if self.words.is_empty() { Ok(()) } else { Err(SYNTAX) }
+    }
+
+    /// The error for a number of arguments that the arity does not rule out but the command does.
+    pub(crate) fn wrong_number(&self) -> Error {
+        Error::reply(wrong_number(self.name))
+    }
+}
+
+/// "ERR wrong number of arguments for 'get' command".
+pub(crate) fn wrong_number(name: &str) -> String {
+    format!("ERR wrong number of arguments for '{name}' command")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_from_left_to_right() {
+        let words: [&[u8]; 7] = [b"k1", b"EX", b"10", b"nx", b"1.5", b"k2", b"k3"];
+        let keys = [Key { name: words[0], place: 7 }, Key { name: words[6], place: 8 }];
+        let mut args = Args::new("test", &words, &keys, 1);
+        assert_eq!(args.key().unwrap().place, 7);
+        assert!(!args.option("PX"));
+        assert!(args.option("ex"));
+        assert_eq!(args.int().unwrap(), 10);
+        assert!(args.flag("NX") && !args.flag("NX"));
+        assert_eq!(args.float().unwrap(), 1.5);
+        assert_eq!((args.remaining(), args.peek()), (2, Some(&b"k2"[..])));
+        assert!(args.end().is_err());
+        let found: Vec<_> = args.keys().map(|k| k.place).collect();
+        assert_eq!(found, [Key::new(1, b"k2").place, 8]);
+        assert!(args.is_empty() && args.end().is_ok() && args.next().is_err());
+        assert!(!args.flag("X") && !args.option("X"));
+    }
+
+    #[test]
+    fn tells_what_is_wrong() {
+        let words: [&[u8]; 3] = [b"x", b"5", b"nan"];
+        let mut args = Args::new("get", &words, &[], 1);
+        assert_eq!(args.clone().int().unwrap_err().to_string(), NOT_AN_INTEGER.to_string());
+        assert_eq!(args.int_or("ERR no").unwrap_err().to_string(), "ERR no");
+        assert_eq!(args.clone().int_in(1, 4, "ERR bounds").unwrap_err().to_string(), "ERR bounds");
+        assert_eq!(args.int_in(1, 5, "ERR bounds").unwrap(), 5);
+        assert!(!args.option("nan"), "nothing follows");
+        assert!(args.float().is_err());
+        assert_eq!(
+            args.wrong_number().to_string(),
+            "ERR wrong number of arguments for 'get' command"
+        );
+    }
+}

@@ -1,0 +1,338 @@
+//! What a family's table is made of: one entry per command.
+
+use super::Args;
+use crate::road::Admin;
+use forgekv_data::{Read, Result, Write};
+use forgekv_resp::Reply;
+
+/// A group of commands on one noun.
+#[derive(Debug)]
+pub(crate) struct Family {
+    /// The group in COMMAND DOCS: "string", "generic", "connection" …
+    pub(crate) name: &'static str,
+    /// The commands, in the order in which a reader wants to meet them.
+    pub(crate) commands: &'static [Command],
+}
+
+impl Family {
+    /// A family.
+    pub(crate) const fn new(name: &'static str, commands: &'static [Command]) -> Family {
+        Family { name, commands }
+    }
+}
+
+/// A function on a read-only view.
+pub(crate) type ReadHandler = fn(&mut Read<'_>, &mut Args<'_>, &mut Reply<'_>) -> Result<()>;
+/// A function that stages writes.
+pub(crate) type WriteHandler = fn(&mut Write<'_>, &mut Args<'_>, &mut Reply<'_>) -> Result<()>;
+/// A function on the session and the server.
+pub(crate) type AdminHandler = fn(&mut Admin<'_>, &mut Args<'_>, &mut Reply<'_>) -> Result<()>;
+
+/// What runs, and what it may touch.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Handler {
+    /// Sees the data.
+    Read(ReadHandler),
+    /// Sees and changes the data.
+    Write(WriteHandler),
+    /// Sees session and server, not the data.
+    Admin(AdminHandler),
+    /// Nothing runs: the work is done by subcommands.
+    Container,
+}
+
+/// Facts that cannot be derived, one bit each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Flags(u32);
+
+impl Flags {
+    pub(crate) const FAST: Flags = Flags(1);
+    pub(crate) const GROWS: Flags = Flags(1 << 1);
+    pub(crate) const LOADING: Flags = Flags(1 << 2);
+    pub(crate) const STALE: Flags = Flags(1 << 3);
+    pub(crate) const NOSCRIPT: Flags = Flags(1 << 4);
+    pub(crate) const NO_MULTI: Flags = Flags(1 << 5);
+    pub(crate) const ALL_SHARDS: Flags = Flags(1 << 6);
+    pub(crate) const LONG: Flags = Flags(1 << 7);
+    pub(crate) const HIDDEN: Flags = Flags(1 << 8);
+    pub(crate) const OPERATOR: Flags = Flags(1 << 9);
+    pub(crate) const DANGEROUS: Flags = Flags(1 << 10);
+    pub(crate) const NO_AUTH: Flags = Flags(1 << 11);
+    pub(crate) const ALLOW_BUSY: Flags = Flags(1 << 12);
+    pub(crate) const SKIP_MONITOR: Flags = Flags(1 << 13);
+    pub(crate) const SKIP_SLOWLOG: Flags = Flags(1 << 14);
+    pub(crate) const SENTINEL: Flags = Flags(1 << 15);
+    pub(crate) const DEBUG: Flags = Flags(1 << 16);
+    pub(crate) const ASYNC_LOADING: Flags = Flags(1 << 17);
+    pub(crate) const MAY_REPLICATE: Flags = Flags(1 << 18);
+    pub(crate) const KEYSPACE: Flags = Flags(1 << 19);
+
+    /// Whether all bits of `other` are set.
+    #[inline]
+    pub(crate) const fn has(self, other: Flags) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    const fn with(self, other: Flags) -> Flags {
+        Flags(self.0 | other.0)
+    }
+}
+
+/// One entry of a family's table.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Command {
+    /// Upper case.
+    pub(crate) name: &'static str,
+    /// What runs.
+    pub(crate) handler: Handler,
+    /// The arguments as in Redis's documentation: `key value [NX | XX] [EX seconds]`.
+    pub(crate) syntax: &'static str,
+    /// The Redis version that had it first.
+    pub(crate) since: &'static str,
+    /// One sentence of our own.
+    pub(crate) about: &'static str,
+    /// Time complexity, as COMMAND DOCS prints it.
+    pub(crate) complexity: &'static str,
+    /// See [`Flags`].
+    pub(crate) flags: Flags,
+    /// Given by hand where the syntax line does not tell.
+    pub(crate) arity: Option<i32>,
+    /// What is done to each group of keys, `;` between them: `RW access delete; OW update`.
+    pub(crate) keys: &'static str,
+    /// Entries of a container.
+    pub(crate) subcommands: &'static [Command],
+    /// Since when it is deprecated, and what to use instead.
+    pub(crate) deprecated: Option<(&'static str, &'static str)>,
+    /// Tips for proxies and clients, as COMMAND INFO prints them.
+    pub(crate) tips: &'static [&'static str],
+    /// ACL categories beyond the derived ones, without the at sign.
+    pub(crate) categories: &'static [&'static str],
+    /// The family to which it belongs for ACL, where that is not the family that lists it.
+    pub(crate) group: Option<&'static str>,
+}
+
+const fn command(name: &'static str, handler: Handler, syntax: &'static str) -> Command {
+    Command {
+        name,
+        handler,
+        syntax,
+        since: "",
+        about: "",
+        complexity: "",
+        flags: Flags(0),
+        arity: None,
+        keys: "",
+        subcommands: &[],
+        deprecated: None,
+        tips: &[],
+        categories: &[],
+        group: None,
+    }
+}
+
+/// A command that only reads.
+pub(crate) const fn read(
+    name: &'static str,
+    handler: ReadHandler,
+    syntax: &'static str,
+) -> Command {
+    command(name, Handler::Read(handler), syntax)
+}
+
+/// A command that may write.
+pub(crate) const fn write(
+    name: &'static str,
+    handler: WriteHandler,
+    syntax: &'static str,
+) -> Command {
+    command(name, Handler::Write(handler), syntax)
+}
+
+/// A command on the session or the server.
+pub(crate) const fn admin(
+    name: &'static str,
+    handler: AdminHandler,
+    syntax: &'static str,
+) -> Command {
+    command(name, Handler::Admin(handler), syntax)
+}
+
+/// A command that does nothing but hold subcommands. HELP is added by itself.
+pub(crate) const fn container(name: &'static str, subcommands: &'static [Command]) -> Command {
+    let mut entry = command(name, Handler::Container, "");
+    entry.subcommands = subcommands;
+    entry
+}
+
+impl Command {
+    /// Takes constant or logarithmic time: category @fast.
+    pub(crate) const fn fast(self) -> Command {
+        self.flag(Flags::FAST)
+    }
+
+    /// May make the data larger: refused when memory is short (DENYOOM).
+    pub(crate) const fn grows(self) -> Command {
+        self.flag(Flags::GROWS)
+    }
+
+    /// The Redis version that had it first.
+    pub(crate) const fn since(mut self, version: &'static str) -> Command {
+        self.since = version;
+        self
+    }
+
+    /// One sentence.
+    pub(crate) const fn about(mut self, sentence: &'static str) -> Command {
+        self.about = sentence;
+        self
+    }
+
+    /// Time complexity: "O(1)".
+    pub(crate) const fn complexity(mut self, text: &'static str) -> Command {
+        self.complexity = text;
+        self
+    }
+
+    /// Runs while data is loading.
+    pub(crate) const fn loading(self) -> Command {
+        self.flag(Flags::LOADING)
+    }
+
+    /// Runs on a replica that has lost its master.
+    pub(crate) const fn stale(self) -> Command {
+        self.flag(Flags::STALE)
+    }
+
+    /// Refused in scripts.
+    pub(crate) const fn noscript(self) -> Command {
+        self.flag(Flags::NOSCRIPT)
+    }
+
+    /// Refused between MULTI and EXEC.
+    pub(crate) const fn no_multi(self) -> Command {
+        self.flag(Flags::NO_MULTI)
+    }
+
+    /// Runs before the client has authenticated.
+    pub(crate) const fn no_auth(self) -> Command {
+        self.flag(Flags::NO_AUTH)
+    }
+
+    /// Runs while a script hogs the server.
+    pub(crate) const fn allow_busy(self) -> Command {
+        self.flag(Flags::ALLOW_BUSY)
+    }
+
+    /// Not shown by MONITOR.
+    pub(crate) const fn skip_monitor(self) -> Command {
+        self.flag(Flags::SKIP_MONITOR)
+    }
+
+    /// Not kept in the slow log.
+    pub(crate) const fn skip_slowlog(self) -> Command {
+        self.flag(Flags::SKIP_SLOWLOG)
+    }
+
+    /// COMMAND shows the flag `sentinel`.
+    pub(crate) const fn sentinel(self) -> Command {
+        self.flag(Flags::SENTINEL)
+    }
+
+    /// COMMAND shows the flag `no_async_loading`.
+    pub(crate) const fn no_async_loading(self) -> Command {
+        self.flag(Flags::ASYNC_LOADING)
+    }
+
+    /// COMMAND shows the flag `may_replicate`.
+    pub(crate) const fn may_replicate(self) -> Command {
+        self.flag(Flags::MAY_REPLICATE)
+    }
+
+    /// Needs `enable-debug-command`.
+    pub(crate) const fn debug(self) -> Command {
+        self.flag(Flags::DEBUG)
+    }
+
+    /// For operators: flag `admin`, categories @admin and @dangerous.
+    pub(crate) const fn operator(self) -> Command {
+        self.flag(Flags::OPERATOR)
+    }
+
+    /// Category @dangerous.
+    pub(crate) const fn dangerous(self) -> Command {
+        self.flag(Flags::DANGEROUS)
+    }
+
+    /// Category @keyspace, outside the generic family.
+    pub(crate) const fn keyspace(self) -> Command {
+        self.flag(Flags::KEYSPACE)
+    }
+
+    /// Runs with all shards locked.
+    pub(crate) const fn all_shards(self) -> Command {
+        self.flag(Flags::ALL_SHARDS)
+    }
+
+    /// Takes long: runs on a pool thread, never on an event loop.
+    pub(crate) const fn long(self) -> Command {
+        self.flag(Flags::LONG)
+    }
+
+    /// Not listed by COMMAND.
+    pub(crate) const fn hidden(self) -> Command {
+        self.flag(Flags::HIDDEN)
+    }
+
+    /// The arity where the syntax line does not tell: the exact number of words with the name, or minus
+    /// the least.
+    pub(crate) const fn arity(mut self, n: i32) -> Command {
+        self.arity = Some(n);
+        self
+    }
+
+    /// What is done to each group of keys in the words of COMMAND INFO, `;` between groups:
+    /// `RW access delete; OW update`. Without it: `RO access` for reads, `RW access update` for writes.
+    pub(crate) const fn keys(mut self, what: &'static str) -> Command {
+        self.keys = what;
+        self
+    }
+
+    /// Since when it is deprecated, and what to use instead.
+    pub(crate) const fn deprecated(
+        mut self,
+        version: &'static str,
+        instead: &'static str,
+    ) -> Command {
+        self.deprecated = Some((version, instead));
+        self
+    }
+
+    /// Tips, as COMMAND INFO prints them: `nondeterministic_output` …
+    pub(crate) const fn tips(mut self, tips: &'static [&'static str]) -> Command {
+        self.tips = tips;
+        self
+    }
+
+    /// ACL categories that cannot be derived, without the at sign.
+    pub(crate) const fn categories(mut self, names: &'static [&'static str]) -> Command {
+        self.categories = names;
+        self
+    }
+
+    /// The group in COMMAND DOCS and ACL where it is not the family that lists it.
+    pub(crate) const fn group(mut self, name: &'static str) -> Command {
+        self.group = Some(name);
+        self
+    }
+
+    /// Entries that the next word chooses from; the entry's own handler runs when there is no next word.
+    pub(crate) const fn subcommands(mut self, subcommands: &'static [Command]) -> Command {
+        self.subcommands = subcommands;
+        self
+    }
+
+    const fn flag(mut self, flag: Flags) -> Command {
+        self.flags = self.flags.with(flag);
+        self
+    }
+}

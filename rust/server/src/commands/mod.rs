@@ -1,0 +1,23 @@
+//! All commands, by family. A family's file begins with its table; what can be derived from an entry
+//! (arity, key positions, ACL categories, COMMAND's answers, the tests' grammar) is derived by
+//! [`crate::table`].
+//!
+//! The kind of an entry fixes what its handler may touch:
+//!
+//! | kind    | handler gets              | runs                                             |
+//! |---------|---------------------------|--------------------------------------------------|
+//! | `read`  | [`Read`]                  | with the shards of its keys locked               |
+//! | `write` | [`Write`], staged writes  | the same; committed when it returns Ok           |
+//! | `admin` | [`Admin`]: session, server| with no shard locked                             |
+//!
+//! A data handler may be run more than once for one command (see [`crate::road`]), so it has no effect
+//! but through its view and its reply.
+
+pub(crate) mod args;
+mod command;
+
+pub(crate) use args::Args;
+pub(crate) use command::{Command, Family, Flags, Handler, admin, container, read, write};
+
+/// Every family there is: the whole product on one screen.
+pub(crate) const FAMILIES: &[&Family] = &[];
