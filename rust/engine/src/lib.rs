@@ -5,8 +5,12 @@
 
 pub mod disk;
 mod error;
+#[doc(hidden)]
+pub mod merge;
 mod options;
 mod schema;
+#[doc(hidden)]
+pub mod table;
 
 pub use error::{Error, Result};
 pub use options::{Options, SyncMode};
