@@ -1,0 +1,43 @@
+# ForgeKV: `make run` starts a server, `make test` runs everything that CI runs.
+# Both set up what they need on a Debian machine with a Rust toolchain.
+
+SHELL := /bin/bash
+.PHONY: run build test quick lint unit compat soak bench docker-test setup setup-test clean
+
+run: build
+	mkdir -p data
+	./target/release/forgekv forgekv.conf
+
+build: setup
+	cargo build --release --locked -p forgekv
+
+# A C compiler for jemalloc, zstd and the long-double shim.
+setup:
+	@command -v cc >/dev/null && command -v make >/dev/null || scripts/install.sh build-essential
+
+test: quick compat
+
+quick: lint unit
+
+lint: setup
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+unit: setup
+	cargo test --workspace --locked
+
+# Against a real redis-server and with real clients; what can't be had is skipped, loudly.
+compat: build
+	compat-tests/run.sh
+
+soak: build
+	compat-tests/soak.sh
+
+bench: build
+	benchmark/run.sh
+
+docker-test:
+	docker/test.sh
+
+clean:
+	cargo clean
