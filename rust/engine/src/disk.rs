@@ -88,3 +88,8 @@ impl Deref for Mapping {
 
 mod real;
 pub use real::RealDisk;
+
+#[cfg(any(test, feature = "sim"))]
+mod sim;
+#[cfg(any(test, feature = "sim"))]
+pub use sim::SimDisk;
