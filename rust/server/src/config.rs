@@ -1,0 +1,310 @@
+//! The configuration: read at start, looked at by everybody, changed while the server runs.
+//!
+//! [`Config`] is one immutable value. [`Handle`] holds the current one and replaces it whole, so
+//! nobody ever sees half a change; a worker keeps a [`Reader`], whose look costs one atomic load a
+//! loop turn while nothing changes. Which directives there are is said once, in [`table`].
+//!
+//! CONFIG SET is all or nothing: every value is checked on a copy, then every part of the server
+//! that a change concerns is told ([`Apply`]), and only when all of them agreed is the copy
+//! published. A part that refuses makes those before it go back.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use forgekv_base::glob;
+use parking_lot::Mutex;
+
+mod advice;
+mod choice;
+mod directive;
+mod file;
+mod flags;
+pub mod machine;
+mod rewrite;
+mod table;
+mod value;
+
+pub use file::{ConfigError, Loaded};
+pub use flags::{Invocation, Startup, help};
+pub use choice::{LogLevel, Policy, Protection, Supervised, WalSyncMode};
+pub use directive::Part;
+pub use table::Config;
+pub use value::{Events, OutputLimit, OutputLimits, Percentiles};
+
+use directive::{Change, Directive, Role};
+
+/// A part of memory that is found by asking the machine when `maxmemory` is 0.
+const AUTOMATIC_PERCENT: u64 = 60;
+
+impl Config {
+    /// `maxmemory`, or what it means when it is 0: a share of what the machine or the container
+    /// has, leaving room for the page cache and for others.
+    pub fn memory_budget(&self) -> u64 {
+        match self.maxmemory {
+            0 => machine::memory_bytes() / 100 * AUTOMATIC_PERCENT,
+            bytes => bytes,
+        }
+    }
+
+    /// Memtables of all shards together. They are a part of the budget and never more than a
+    /// quarter of it, or nothing would be left for caches, filters and clients.
+    pub fn memtable_bytes(&self) -> u64 {
+        (self.memtable_size_mb << 20).min(self.memory_budget() / 4)
+    }
+
+    /// How many workers serve clients.
+    pub fn workers(&self) -> usize {
+        match self.threads {
+            0 => machine::cores(),
+            threads => threads,
+        }
+    }
+
+    /// What the storage is opened with.
+    pub fn engine_options(&self) -> forgekv_engine::Options {
+        forgekv_engine::Options {
+            sync_mode: self.sync_mode(),
+            memtable_bytes: self.memtable_bytes(),
+            memory_bytes: self.memory_budget(),
+            segment_bytes: self.wal_segment_size_mb << 20,
+            log_bytes: self.wal_size_mb << 20,
+            block_bytes: self.block_size as usize,
+            background_threads: self.background_threads,
+            reserve_bytes: self.disk_reserve_mb << 20,
+            io_uring: self.io_uring,
+            ..forgekv_engine::Options::new(&self.dir)
+        }
+    }
+
+    /// When a commit is on stable storage, in the engine's words.
+    pub fn sync_mode(&self) -> forgekv_engine::SyncMode {
+        match self.wal_sync_mode {
+            WalSyncMode::Always => forgekv_engine::SyncMode::Always,
+            WalSyncMode::EverySecond => forgekv_engine::SyncMode::EverySecond,
+            WalSyncMode::Never => forgekv_engine::SyncMode::Never,
+        }
+    }
+
+    /// Up to which sizes collections are packed.
+    pub fn limits(&self) -> forgekv_data::Limits {
+        forgekv_data::Limits {
+            hash_max_listpack_entries: self.hash_max_listpack_entries,
+            hash_max_listpack_value: self.hash_max_listpack_value,
+            list_max_listpack_size: self.list_max_listpack_size,
+            set_max_intset_entries: self.set_max_intset_entries,
+            set_max_listpack_entries: self.set_max_listpack_entries,
+            set_max_listpack_value: self.set_max_listpack_value,
+            zset_max_listpack_entries: self.zset_max_listpack_entries,
+            zset_max_listpack_value: self.zset_max_listpack_value,
+            stream_node_max_bytes: self.stream_node_max_bytes,
+            stream_node_max_entries: self.stream_node_max_entries,
+            hll_sparse_max_bytes: self.hll_sparse_max_bytes,
+            proto_max_bulk_len: self.proto_max_bulk_len,
+        }
+    }
+
+    /// A path of the configuration: what is not absolute is in `dir`, as in Redis.
+    pub fn path(&self, name: &str) -> PathBuf {
+        PathBuf::from(&self.dir).join(name)
+    }
+
+    /// What the administrator should know about the values as a whole: one sentence each.
+    pub fn advice(&self) -> Vec<String> {
+        advice::advice(self)
+    }
+}
+
+/// The running server, as far as a change of the configuration concerns it.
+pub trait Apply {
+    /// Makes `part` work by `new` instead of `old`. An error leaves the part as it was; its text
+    /// is for the client, after "CONFIG SET failed (…) - ".
+    fn apply(&self, part: Part, old: &Config, new: &Config) -> Result<(), String>;
+}
+
+/// The current configuration of a running server.
+#[derive(Debug)]
+pub struct Handle {
+    /// Counts publications; what a reader compares with.
+    version: AtomicU64,
+    current: Mutex<Arc<Config>>,
+    /// One change at a time: held while the parts of the server are told.
+    changing: Mutex<()>,
+    path: Option<PathBuf>,
+}
+
+impl Handle {
+    /// Holds `config`; `path` is the file that CONFIG REWRITE writes.
+    pub fn new(config: Config, path: Option<PathBuf>) -> Arc<Self> {
+        Arc::new(Self {
+            version: AtomicU64::new(0),
+            current: Mutex::new(Arc::new(config)),
+            changing: Mutex::new(()),
+            path,
+        })
+    }
+
+    /// The configuration at this moment.
+    pub fn current(&self) -> Arc<Config> {
+        Arc::clone(&self.current.lock())
+    }
+
+    /// A cheap way to look again and again.
+    pub fn reader(self: &Arc<Self>) -> Reader {
+        // The version first: a change in between is then seen at the next look.
+        let version = self.version.load(Ordering::Acquire);
+        Reader { handle: Arc::clone(self), version, config: self.current() }
+    }
+
+    /// The file that the configuration came from.
+    pub fn path(&self) -> Option<&PathBuf> {
+        self.path.as_ref()
+    }
+
+    /// CONFIG GET: names and values of all directives that match one of `patterns`, each once.
+    pub fn get(&self, patterns: &[&[u8]]) -> Vec<(String, Vec<u8>)> {
+        let config = self.current();
+        let mut found: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+        for pattern in patterns {
+            if glob::is_literal(pattern) {
+                // Under the spelling that was asked for, or a client could not find its answer.
+                if let Some(row) = table::find(pattern).filter(|row| row.is_visible()) {
+                    let name = String::from_utf8_lossy(pattern).to_ascii_lowercase();
+                    found.insert(name, row.get(&config));
+                }
+                continue;
+            }
+            for row in table::rows().filter(|row| row.is_visible()) {
+                for name in row.names() {
+                    if glob::matches(pattern, name.as_bytes(), true) {
+                        found.insert(name.to_owned(), row.get(&config));
+                    }
+                }
+            }
+        }
+        found.into_iter().collect()
+    }
+
+    /// CONFIG SET: all of `pairs` or none. The error is a complete reply.
+    pub fn set(&self, pairs: &[(&[u8], &[u8])], server: &dyn Apply) -> Result<(), String> {
+        let _changing = self.changing.lock();
+        let old = self.current();
+        let mut new = Config::clone(&old);
+        let changed = stage(&mut new, pairs)?;
+
+        let mut told: Vec<Part> = Vec::new();
+        for (row, name) in &changed {
+            let Change::Tell(part) = row.change else { continue };
+            if told.contains(&part) || row.get(&old) == row.get(&new) {
+                continue;
+            }
+            if let Err(why) = server.apply(part, &old, &new) {
+                for part in told.into_iter().rev() {
+                    if let Err(why) = server.apply(part, &new, &old) {
+                        tracing::warn!("CONFIG SET could not be undone for {part:?}: {why}");
+                    }
+                }
+                return Err(failed(name, &why));
+            }
+            told.push(part);
+        }
+
+        for (row, name) in &changed {
+            if let Role::Inert { why, .. } = row.role {
+                let name = String::from_utf8_lossy(name);
+                tracing::warn!("CONFIG SET {name} is remembered but has no effect: {why}");
+            }
+        }
+        let advice_before = old.advice();
+        for line in new.advice().iter().filter(|line| !advice_before.contains(line)) {
+            tracing::warn!("{line}");
+        }
+        *self.current.lock() = Arc::new(new);
+        self.version.fetch_add(1, Ordering::Release);
+        Ok(())
+    }
+
+    /// CONFIG REWRITE: makes the file say what is true now. The error is a complete reply.
+    pub fn rewrite(&self) -> Result<(), String> {
+        let _changing = self.changing.lock();
+        let Some(path) = &self.path else {
+            return Err("ERR The server is running without a config file".into());
+        };
+        rewrite::rewrite(path, &self.current()).map_err(|why| {
+            tracing::warn!("CONFIG REWRITE failed: {why}");
+            format!("ERR Rewriting config file: {why}")
+        })?;
+        tracing::info!("CONFIG REWRITE executed with success.");
+        Ok(())
+    }
+}
+
+fn failed(name: &[u8], why: &str) -> String {
+    let name = String::from_utf8_lossy(name);
+    format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {why}")
+}
+
+/// Sets all of `pairs` in `config`; which rows they were, by the names they were given.
+fn stage<'a>(
+    config: &mut Config,
+    pairs: &[(&'a [u8], &[u8])],
+) -> Result<Vec<(&'static Directive, &'a [u8])>, String> {
+    let mut rows: Vec<(&'static Directive, &'a [u8])> = Vec::new();
+    for (name, _) in pairs {
+        let row = table::find(name).filter(|row| row.is_visible()).ok_or_else(|| {
+            format!(
+                "ERR Unknown option or number of arguments for CONFIG SET - '{}'",
+                String::from_utf8_lossy(name)
+            )
+        })?;
+        if row.change == Change::Fixed {
+            return Err(failed(name, "can't set immutable config"));
+        }
+        // An alias is a name of its own here, as in Redis: the last one wins.
+        if rows.iter().any(|(_, other)| table::same_name(other, name)) {
+            return Err(failed(name, "duplicate parameter"));
+        }
+        rows.push((row, *name));
+    }
+    for ((row, name), (_, value)) in rows.iter().zip(pairs) {
+        let words: Vec<&[u8]> = if row.kind.takes_words() {
+            value.split(|b| *b == b' ').filter(|word| !word.is_empty()).collect()
+        } else {
+            vec![value]
+        };
+        row.set(config, &words).map_err(|why| failed(name, &why))?;
+    }
+    Ok(rows)
+}
+
+/// One thread's view of the configuration.
+#[derive(Debug)]
+pub struct Reader {
+    handle: Arc<Handle>,
+    version: u64,
+    config: Arc<Config>,
+}
+
+impl Reader {
+    /// The current configuration. One load of a line that nobody writes while nothing changes.
+    #[inline]
+    pub fn get(&mut self) -> &Arc<Config> {
+        let version = self.handle.version.load(Ordering::Acquire);
+        if version != self.version {
+            self.config = self.handle.current();
+            self.version = version;
+        }
+        &self.config
+    }
+
+    /// The number of the publication that [`get`](Self::get) saw last: whoever derives something
+    /// from the configuration knows by it when to do so again.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+}
+
+#[cfg(test)]
+#[path = "config/tests.rs"]
+mod tests;
