@@ -1,8 +1,9 @@
 /* INCRBYFLOAT and HINCRBYFLOAT calculate in the C compiler's long double (80 bits on x86-64) and
- * clients see the digits it gives. Rust has no such type, so these four functions do the work on
+ * clients see the digits it gives. Rust has no such type, so these functions do the work on
  * 16 opaque bytes. They keep no pointer and touch nothing but their arguments. */
 
 #include <errno.h>
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,6 +36,18 @@ int forgekv_ld_parse(const char *text, size_t len, unsigned char *out) {
 void forgekv_ld_add(const unsigned char *a, const unsigned char *b, unsigned char *sum) {
     store(sum, load(a) + load(b));
 }
+
+void forgekv_ld_subtract(const unsigned char *a, const unsigned char *b, unsigned char *difference) {
+    store(difference, load(a) - load(b));
+}
+
+/* -1, 0 or 1; 2 when one of them is NaN. */
+int forgekv_ld_compare(const unsigned char *a, const unsigned char *b) {
+    long double x = load(a), y = load(b);
+    return x < y ? -1 : x > y ? 1 : x == y ? 0 : 2;
+}
+
+void forgekv_ld_max(unsigned char *out) { store(out, LDBL_MAX); }
 
 int forgekv_ld_finite(const unsigned char *a) { return isfinite(load(a)) ? 1 : 0; }
 

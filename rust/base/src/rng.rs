@@ -97,7 +97,12 @@ mod tests {
         let rng = Rng::seeded(0);
         assert_eq!(
             rng.state,
-            [0xe220_a839_7b1d_cdaf, 0x6e78_9e6a_a1b9_65f4, 0x06c4_5d18_8009_454f, 0xf88b_b8a8_724c_81ec]
+            [
+                0xe220_a839_7b1d_cdaf,
+                0x6e78_9e6a_a1b9_65f4,
+                0x06c4_5d18_8009_454f,
+                0xf88b_b8a8_724c_81ec
+            ]
         );
         // xoshiro256** from the state 1, 2, 3, 4.
         let mut rng = Rng { state: [1, 2, 3, 4] };

@@ -4,13 +4,17 @@
 //! single quotes only `\'` is. A quote may open inside a word but must be followed by a space or
 //! the end when it closes. A NUL byte ends the line, wherever it stands.
 
+/// A quote that does not close, or closes in the middle of a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnbalancedQuotes;
+
 /// The arguments on `line`; `None` when its quotes do not balance.
 pub fn split_args(line: &[u8]) -> Option<Vec<Vec<u8>>> {
     let mut args = Vec::new();
     let mut rest = line;
     loop {
         let mut arg = Vec::new();
-        match next_arg(rest, &mut arg)? {
+        match next_arg(rest, &mut arg).ok()? {
             Some(tail) => {
                 args.push(arg);
                 rest = tail;
@@ -20,20 +24,22 @@ pub fn split_args(line: &[u8]) -> Option<Vec<Vec<u8>>> {
     }
 }
 
-/// Appends the first argument on `line` to `out` and returns what follows it; `Some(None)` when
-/// there is no argument left, `None` when the quotes do not balance.
-#[expect(clippy::option_option, reason = "broken, at the end and not at the end are three answers")]
-pub fn next_arg<'a>(line: &'a [u8], out: &mut Vec<u8>) -> Option<Option<&'a [u8]>> {
+/// Appends the first argument on `line` to `out` and returns what follows it; `None` when there is
+/// no argument left.
+pub fn next_arg<'a>(
+    line: &'a [u8],
+    out: &mut Vec<u8>,
+) -> Result<Option<&'a [u8]>, UnbalancedQuotes> {
     let start = line.iter().position(|&b| !is_space(b)).unwrap_or(line.len());
     let mut rest = &line[start..];
     if matches!(rest, [] | [0, ..]) {
-        return Some(None);
+        return Ok(None);
     }
     loop {
         match rest {
-            [] | [0, ..] => return Some(Some(&[])),
+            [] | [0, ..] => return Ok(Some(&[])),
             // Vertical tab and form feed separate arguments but do not end one.
-            [b' ' | b'\n' | b'\r' | b'\t', tail @ ..] => return Some(Some(tail)),
+            [b' ' | b'\n' | b'\r' | b'\t', tail @ ..] => return Ok(Some(tail)),
             [b'"', tail @ ..] => {
                 rest = double_quoted(tail, out)?;
                 return after_quote(rest);
@@ -51,21 +57,20 @@ pub fn next_arg<'a>(line: &'a [u8], out: &mut Vec<u8>) -> Option<Option<&'a [u8]
 }
 
 /// A closing quote ends the argument, so only a space or the end may follow.
-#[expect(clippy::option_option, reason = "the answer of next_arg")]
-fn after_quote(rest: &[u8]) -> Option<Option<&[u8]>> {
+fn after_quote(rest: &[u8]) -> Result<Option<&[u8]>, UnbalancedQuotes> {
     match rest {
-        [] | [0, ..] => Some(Some(&[])),
-        [byte, tail @ ..] if is_space(*byte) => Some(Some(tail)),
-        _ => None,
+        [] | [0, ..] => Ok(Some(&[])),
+        [byte, tail @ ..] if is_space(*byte) => Ok(Some(tail)),
+        _ => Err(UnbalancedQuotes),
     }
 }
 
 /// Unquotes up to the closing `"` and returns what follows it.
-fn double_quoted<'a>(mut rest: &'a [u8], out: &mut Vec<u8>) -> Option<&'a [u8]> {
+fn double_quoted<'a>(mut rest: &'a [u8], out: &mut Vec<u8>) -> Result<&'a [u8], UnbalancedQuotes> {
     loop {
         rest = match rest {
-            [] | [0, ..] => return None,
-            [b'"', tail @ ..] => return Some(tail),
+            [] | [0, ..] => return Err(UnbalancedQuotes),
+            [b'"', tail @ ..] => return Ok(tail),
             [b'\\', b'x', high, low, tail @ ..]
                 if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() =>
             {
@@ -92,11 +97,11 @@ fn double_quoted<'a>(mut rest: &'a [u8], out: &mut Vec<u8>) -> Option<&'a [u8]> 
 }
 
 /// Unquotes up to the closing `'` and returns what follows it.
-fn single_quoted<'a>(mut rest: &'a [u8], out: &mut Vec<u8>) -> Option<&'a [u8]> {
+fn single_quoted<'a>(mut rest: &'a [u8], out: &mut Vec<u8>) -> Result<&'a [u8], UnbalancedQuotes> {
     loop {
         rest = match rest {
-            [] | [0, ..] => return None,
-            [b'\'', tail @ ..] => return Some(tail),
+            [] | [0, ..] => return Err(UnbalancedQuotes),
+            [b'\'', tail @ ..] => return Ok(tail),
             [b'\\', b'\'', tail @ ..] => {
                 out.push(b'\'');
                 tail
@@ -177,7 +182,9 @@ mod tests {
         ] {
             assert_eq!(split(line).as_deref(), Some(&expected.map_strings()[..]), "{line:?}");
         }
-        for line in [r#"""#, r#""abc"#, "'", "'abc", r#""a"b"#, "'a'b", r#""a\"#, "'a\\'", "\"a\0\""] {
+        for line in
+            [r#"""#, r#""abc"#, "'", "'abc", r#""a"b"#, "'a'b", r#""a\"#, "'a\\'", "\"a\0\""]
+        {
             assert_eq!(split(line), None, "{line:?}");
         }
     }

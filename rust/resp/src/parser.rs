@@ -357,12 +357,12 @@ impl Parser {
         loop {
             let start = args.unquoted.len();
             match split_args::next_arg(rest, &mut args.unquoted) {
-                Some(Some(tail)) => {
+                Ok(Some(tail)) => {
                     args.ranges.push(Range { start, len: args.unquoted.len() - start });
                     rest = tail;
                 }
-                Some(None) => break,
-                None => return Err(ProtocolError::UnbalancedQuotes),
+                Ok(None) => break,
+                Err(split_args::UnbalancedQuotes) => return Err(ProtocolError::UnbalancedQuotes),
             }
         }
         let consumed = end + 1;

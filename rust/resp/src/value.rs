@@ -330,4 +330,4 @@ impl<'a> Decoder<'a> {
 
 #[cfg(test)]
 #[path = "value_tests.rs"]
-mod tests;
+pub(crate) mod tests;
