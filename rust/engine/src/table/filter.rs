@@ -17,7 +17,7 @@
 //! `(h + segment) ^ (m >> 18 & segment - 1)` and `(h + 2 segments) ^ (m & segment - 1)`. `mix` is
 //! the finaliser of MurmurHash3.
 //!
-//! Bloom: the block is `high 32 bits of (hash >> 32) * blocks`; in each of its eight words (u32 LE) the
+//! Bloom: the block is number `((hash >> 32) * blocks) >> 32`; in each of its eight words (u32 LE) the
 //! bit `(hash as u32 * SALT[word]) >> 27` is set.
 
 use forgekv_base::bytes::Reader;

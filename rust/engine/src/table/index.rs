@@ -127,18 +127,22 @@ impl Index {
             return if below { 0 } else { self.heads.len() as u32 };
         };
         let (head, len, tail) = split(rest);
-        let (mut low, mut high) = (0, self.heads.len());
-        while low < high {
-            let middle = low + (high - low) / 2;
-            let order = self.heads.get(middle).map_or(Ordering::Greater, |fence| fence.cmp(&head));
-            let order = order.then_with(|| self.compare_rest(middle, len, tail));
-            if order == Ordering::Greater {
-                high = middle;
-            } else {
-                low = middle + 1;
+        // Integers decide nearly always, and without a branch to mispredict.
+        let mut at = self.heads.partition_point(|fence| *fence < head);
+        if self.heads.get(at) == Some(&head) {
+            let ties = self.heads.get(at..).unwrap_or_default();
+            let mut left = ties.partition_point(|fence| *fence == head);
+            while left > 0 {
+                let half = left / 2;
+                if self.compare_rest(at + half, len, tail) == Ordering::Greater {
+                    left = half;
+                } else {
+                    at += half + 1;
+                    left -= half + 1;
+                }
             }
         }
-        low as u32
+        at as u32
     }
 
     fn compare_rest(&self, fence: usize, len: u8, tail: &[u8]) -> Ordering {
