@@ -132,6 +132,12 @@ impl<'a> Header<'a> {
         read().ok_or_else(|| Error::broken("an exploded value's header cannot be read"))
     }
 
+    /// The generation whose elements this header claims, if it claims any.
+    pub fn generation(&self) -> Option<u64> {
+        let (generation, _) = self.body.split_first_chunk::<8>().filter(|_| self.is_exploded())?;
+        Some(u64::from_le_bytes(*generation))
+    }
+
     /// Refuses another type.
     ///
     /// # Errors

@@ -129,17 +129,18 @@ impl Batch {
 
     /// What is staged for a key: `None` when nothing is, `Some(None)` when its deletion is.
     pub fn get(&mut self, shard: u8, hash: u64, key: &[u8]) -> Option<Option<&[u8]>> {
-        let at = if self.ops.len() <= WALK {
-            self.ops
-                .iter()
-                .rposition(|op| op.hash == hash && op.shard == shard && self.slice(&op.key) == key)?
-        } else {
-            self.index();
-            let found = self.newest.get(&(shard, hash))?;
-            *found.iter().rev().find(|&&i| {
-                self.ops.get(i as usize).is_some_and(|op| self.slice(&op.key) == key)
-            })? as usize
-        };
+        let at =
+            if self.ops.len() <= WALK {
+                self.ops.iter().rposition(|op| {
+                    op.hash == hash && op.shard == shard && self.slice(&op.key) == key
+                })?
+            } else {
+                self.index();
+                let found = self.newest.get(&(shard, hash))?;
+                *found.iter().rev().find(|&&i| {
+                    self.ops.get(i as usize).is_some_and(|op| self.slice(&op.key) == key)
+                })? as usize
+            };
         let op = self.ops.get(at)?;
         Some(op.value.as_ref().map(|v| self.slice(v)))
     }
@@ -152,7 +153,7 @@ impl Batch {
     }
 
     /// The staged effects of a shard inside a range of keys, in order, the newest of each key only.
-    pub(crate) fn range(
+    pub fn range(
         &mut self,
         shard: u8,
         from: Bound<&[u8]>,
@@ -249,7 +250,11 @@ mod tests {
         batch.put(0, 6, &6u32.to_be_bytes(), b"new");
         assert_eq!(batch.get(0, 3, &3u32.to_be_bytes()), Some(None));
         assert_eq!(batch.get(1, 3, &3u32.to_be_bytes()), None);
-        let range = batch.range(0, Bound::Excluded(&0u32.to_be_bytes()), Bound::Included(&9u32.to_be_bytes()));
+        let range = batch.range(
+            0,
+            Bound::Excluded(&0u32.to_be_bytes()),
+            Bound::Included(&9u32.to_be_bytes()),
+        );
         assert_eq!(
             range,
             [

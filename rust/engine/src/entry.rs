@@ -114,9 +114,7 @@ impl EntryRef {
     fn bytes(&self, from: usize, len: usize) -> &[u8] {
         // SAFETY: callers pass ranges inside `room`, all of which up to key_len + val_len is initialised;
         // nobody writes while a shared borrow is alive (rules 1 and 2).
-        unsafe {
-            std::slice::from_raw_parts(self.0.as_ptr().cast::<u8>().add(HEADER + from), len)
-        }
+        unsafe { std::slice::from_raw_parts(self.0.as_ptr().cast::<u8>().add(HEADER + from), len) }
     }
 
     pub(crate) fn key(&self) -> &[u8] {
@@ -279,7 +277,10 @@ mod tests {
     fn holds_key_and_value_and_changes_in_place() {
         let mut e = EntryRef::new(b"key", 0, Some(b"value"), 7, 3);
         let other = e.clone();
-        assert_eq!((e.key(), e.value(), e.memtable(), e.slot()), (&b"key"[..], Some(&b"value"[..]), 7, 3));
+        assert_eq!(
+            (e.key(), e.value(), e.memtable(), e.slot()),
+            (&b"key"[..], Some(&b"value"[..]), 7, 3)
+        );
         assert!(!e.overwrite(Some(b"x"), 8, None), "sealed and shared: may not change");
         assert!(e.overwrite(Some(b"other"), 7, None));
         assert_eq!(other.value(), Some(&b"other"[..]));

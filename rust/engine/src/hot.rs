@@ -212,7 +212,12 @@ impl HotTable {
 
     /// The eviction clock: passes lines until `want` bytes of clean, unused entries are gone or it has
     /// passed `steps` lines. `clean` says whether an entry of this memtable may go. Returns bytes freed.
-    pub(crate) fn evict(&mut self, want: usize, steps: usize, clean: impl Fn(u32) -> bool) -> usize {
+    pub(crate) fn evict(
+        &mut self,
+        want: usize,
+        steps: usize,
+        clean: impl Fn(u32) -> bool,
+    ) -> usize {
         let mut freed = 0;
         for _ in 0..steps {
             if freed >= want {
@@ -290,10 +295,8 @@ mod tests {
             let at = table.find(hash(key), key).expect("present");
             assert_eq!(table.at(at).and_then(|e| e.value()), Some(value.as_slice()));
         }
-        let bytes: usize = model
-            .iter()
-            .map(|(k, v)| EntryRef::new(k, 0, Some(v), 0, 0).size())
-            .sum();
+        let bytes: usize =
+            model.iter().map(|(k, v)| EntryRef::new(k, 0, Some(v), 0, 0).size()).sum();
         assert_eq!(table.entry_bytes(), bytes);
         assert_eq!(table.evict(usize::MAX, 100_000, |_| false), 0, "dirty entries stay");
         while !table.old.is_empty() {

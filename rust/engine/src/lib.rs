@@ -3,18 +3,41 @@
 //! 64 shards, each an LSM tree of its own, behind one physical log; see `FORMAT.md` for every byte on
 //! disk and `../ARCHITECTURE.md` for how the pieces work together. This room knows no word of Redis.
 
+mod background;
+mod batch;
+#[doc(hidden)]
+pub mod compaction;
 pub mod disk;
+mod engine;
+mod entry;
 mod error;
+mod guard;
+mod hot;
+mod loader;
+#[doc(hidden)]
+pub mod log;
+#[doc(hidden)]
+pub mod manifest;
+mod memtable;
 #[doc(hidden)]
 pub mod merge;
 mod options;
+mod scan;
 mod schema;
+mod shard;
 #[doc(hidden)]
 pub mod table;
+#[doc(hidden)]
+pub mod version;
 
+pub use batch::Batch;
+pub use engine::{Engine, Stats};
 pub use error::{Error, Result};
+pub use guard::{Guard, Loads, ShardSet};
+pub use loader::Loading;
 pub use options::{Options, SyncMode};
 pub use schema::{Durable, Judge, Schema, Verdict};
+pub use shard::Reads;
 
 /// The number of shards. Fixed: it is part of where keys live on disk.
 pub const SHARDS: usize = 64;

@@ -39,6 +39,8 @@ pub struct Options {
     pub reserve_bytes: u64,
     /// Whether io_uring is tried for cold reads; the thread pool serves where it is not to be had.
     pub io_uring: bool,
+    /// Values fixed when the directory is created; what the directory says wins afterwards.
+    pub fixed: Vec<(String, Vec<u8>)>,
 }
 
 impl Options {
@@ -57,6 +59,7 @@ impl Options {
             background_threads: 2,
             reserve_bytes: 64 * MIB,
             io_uring: true,
+            fixed: Vec::new(),
         }
     }
 }

@@ -1,0 +1,488 @@
+//! What a command sees of the data: [`Read`] and [`Write`].
+//!
+//! A view owns the locks of the shards that the command declared. Reads see what is committed and what
+//! the command has staged itself; writes are only staged, in a batch that the road commits after the
+//! command succeeded. So a command that finds a block missing is dropped and run again, and one that
+//! fails leaves nothing behind.
+//!
+//! Invariants:
+//! 1. `now_ms` is one reading for the whole command (or EXEC, or script).
+//! 2. Every header written goes through [`Write::put_header`], which keeps the TTL index in step.
+//! 3. A key that has expired is absent. Whoever meets it, a read too, stages its deletion and the event
+//!    `expired`; so a read can leave something to commit.
+
+use crate::dbmap;
+use crate::error::Result;
+use crate::header::{Header, Kind};
+use crate::limits::Limits;
+use crate::place::Key;
+use crate::record;
+use crate::store::Shared;
+use forgekv_base::rng::Rng;
+use forgekv_engine::{Batch, Guard, SHARDS};
+use std::ops::{Bound, ControlFlow, Deref, DerefMut};
+
+/// What surrounds a command: the same for its first run and for every run after a load.
+#[derive(Debug, Clone)]
+pub struct Surroundings<'a> {
+    /// Unix milliseconds; time stands still inside a command.
+    pub now_ms: u64,
+    /// The logical database that the client selected.
+    pub db: u32,
+    /// The limits up to which collections are packed, as configured.
+    pub limits: &'a Limits,
+    /// Seed of the command's random choices, so that a second run makes the same.
+    pub random_seed: u64,
+    /// The seed of places.
+    pub place_seed: u64,
+    /// Which classes of keyspace events somebody listens to.
+    pub events: u32,
+}
+
+/// Something that happened to a key, told to subscribers after the commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// One bit of [`event_class`].
+    pub class: u32,
+    /// The event's name, as in Redis: "set", "del", "expired" …
+    pub name: &'static str,
+    /// The logical database.
+    pub db: u32,
+    /// The key.
+    pub key: Vec<u8>,
+}
+
+/// Classes of keyspace events, one bit each, as in `notify-keyspace-events`.
+pub mod event_class {
+    /// `g`: commands on keys of any type.
+    pub const GENERIC: u32 = 1 << 2;
+    /// `$`: strings.
+    pub const STRING: u32 = 1 << 3;
+    /// `l`: lists.
+    pub const LIST: u32 = 1 << 4;
+    /// `s`: sets.
+    pub const SET: u32 = 1 << 5;
+    /// `h`: hashes.
+    pub const HASH: u32 = 1 << 6;
+    /// `z`: sorted sets.
+    pub const ZSET: u32 = 1 << 7;
+    /// `x`: expired.
+    pub const EXPIRED: u32 = 1 << 8;
+    /// `e`: evicted.
+    pub const EVICTED: u32 = 1 << 9;
+    /// `t`: streams.
+    pub const STREAM: u32 = 1 << 10;
+    /// `m`: key misses.
+    pub const MISS: u32 = 1 << 11;
+    /// `n`: new keys.
+    pub const NEW: u32 = 1 << 14;
+}
+
+/// A read-only view.
+pub struct Read<'e> {
+    guard: Guard<'e>,
+    batch: Batch,
+    around: Surroundings<'e>,
+    shared: &'e Shared,
+    rng: Option<Rng>,
+    physical_db: u32,
+    events: Vec<Event>,
+    changes: u64,
+    expired: u64,
+}
+
+/// A view that may also stage writes.
+pub struct Write<'e>(Read<'e>);
+
+/// What a view leaves behind for the road.
+pub struct Parts<'e> {
+    /// The locks.
+    pub guard: Guard<'e>,
+    /// What is to be committed.
+    pub batch: Batch,
+    /// What is to be told afterwards.
+    pub events: Vec<Event>,
+    /// How many changes the command counted (for `rdb_changes_since_last_save` and the like).
+    pub changes: u64,
+    /// How many expired keys the command met and staged for deletion.
+    pub expired: u64,
+}
+
+impl<'e> Read<'e> {
+    /// A view over what `guard` holds. `batch` must be empty, or hold what earlier commands of the same
+    /// transaction staged. Made by [`Store::read`](crate::Store::read).
+    pub(crate) fn new(
+        guard: Guard<'e>,
+        mut batch: Batch,
+        around: Surroundings<'e>,
+        shared: &'e Shared,
+    ) -> Read<'e> {
+        let physical_db = dbmap::physical(shared.map(), &mut batch, around.db);
+        Read {
+            guard,
+            batch,
+            around,
+            shared,
+            rng: None,
+            physical_db,
+            events: Vec::new(),
+            changes: 0,
+            expired: 0,
+        }
+    }
+
+    /// Gives back what the view was made of, and what the command did. Something may be staged after a
+    /// read, too: see the head of this file.
+    pub fn into_parts(self) -> Parts<'e> {
+        Parts {
+            guard: self.guard,
+            batch: self.batch,
+            events: self.events,
+            changes: self.changes,
+            expired: self.expired,
+        }
+    }
+
+    /// The command's one reading of the clock, in Unix milliseconds.
+    pub fn now_ms(&self) -> u64 {
+        self.around.now_ms
+    }
+
+    /// The logical database.
+    pub fn db(&self) -> u32 {
+        self.around.db
+    }
+
+    /// The physical database: what keys in space H begin with.
+    pub fn physical_db(&self) -> u32 {
+        self.physical_db
+    }
+
+    /// The same view looking into another logical database, which must exist. For MOVE and COPY … DB,
+    /// which switch there and back.
+    pub fn switch_db(&mut self, logical: u32) {
+        self.around.db = logical;
+        self.physical_db = dbmap::physical(self.shared.map(), &mut self.batch, logical);
+    }
+
+    /// What all views share.
+    pub(crate) fn shared(&self) -> &'e Shared {
+        self.shared
+    }
+
+    /// The configured limits of packed collections.
+    pub fn limits(&self) -> &'e Limits {
+        self.around.limits
+    }
+
+    /// The command's random choices; a second run of the command makes the same.
+    pub fn rng(&mut self) -> &mut Rng {
+        let seed = self.around.random_seed;
+        self.rng.get_or_insert_with(|| Rng::seeded(seed))
+    }
+
+    /// The place of a key that was not declared (it may not be in a shard that is held).
+    pub fn key<'k>(&self, name: &'k [u8]) -> Key<'k> {
+        Key::new(self.around.place_seed, name)
+    }
+
+    /// Whether somebody listens to a class of events: only then is it worth finding out what they need.
+    pub fn listens(&self, class: u32) -> bool {
+        self.around.events & class != 0
+    }
+
+    /// Tells subscribers, after the command, what happened to a key; counts no change. `class` is one of
+    /// [`event_class`].
+    pub fn notify(&mut self, class: u32, name: &'static str, key: Key<'_>) {
+        if self.listens(class) {
+            let db = self.around.db;
+            self.events.push(Event { class, name, db, key: key.name.to_vec() });
+        }
+    }
+
+    /// Refuses to go on unless all shards are held.
+    ///
+    /// # Errors
+    /// `Again`: the road takes them all and runs the command once more.
+    pub fn require_all(&self) -> Result<()> {
+        match (0..SHARDS as u8).find(|&shard| !self.guard.holds(shard)) {
+            Some(shard) => Err(forgekv_engine::Error::NotHeld(shard).into()),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether this command, or its transaction before it, has staged anything.
+    pub(crate) fn has_staged(&self) -> bool {
+        !self.batch.is_empty()
+    }
+
+    /// How many keys more (or less) the selected database will have when what is staged is committed.
+    pub(crate) fn staged_count(&mut self) -> Result<i64> {
+        let mut sum = 0;
+        if self.batch.is_empty() {
+            return Ok(sum);
+        }
+        for shard in 0..SHARDS as u8 {
+            let from = record::header_start(self.physical_db, u64::from(shard) << 58);
+            let to = record::header_end(self.physical_db, shard);
+            let staged = self.batch.range(shard, Bound::Included(&from), Bound::Excluded(&to));
+            for (key, value) in staged {
+                let before = self.guard.get(shard, record::hash(key), key)?;
+                sum += i64::from(value.is_some()) - i64::from(before.is_some());
+            }
+        }
+        Ok(sum)
+    }
+
+    /// The locks, for what the views do not offer.
+    pub fn guard(&mut self) -> &mut Guard<'e> {
+        &mut self.guard
+    }
+
+    /// The header of a key, or `None` when it is absent or expired. The deletion of an expired key is
+    /// staged at once.
+    ///
+    /// # Errors
+    /// `Again` when it has to be loaded.
+    pub fn header(&mut self, key: Key<'_>) -> Result<Option<Header<'_>>> {
+        let record = record::HeaderKey::new(self.physical_db, key);
+        let (shard, hash) = (key.shard(), record.hash());
+        if !self.batch.is_empty() && self.batch.get(shard, hash, record.bytes()).is_some() {
+            // Already expired is only what the same transaction wrote with an expiry in the past.
+            let now_ms = self.around.now_ms;
+            let staged = self.batch.get(shard, hash, record.bytes()).flatten();
+            let header = staged.map(Header::decode).transpose()?;
+            return Ok(header.filter(|h| h.expire_ms.is_none_or(|at| at > now_ms)));
+        }
+        let Some(bytes) = self.guard.get(shard, hash, record.bytes())? else { return Ok(None) };
+        let header = Header::decode(bytes)?;
+        let Some(at) = header.expire_ms.filter(|&at| at <= self.around.now_ms) else {
+            return Ok(Some(header));
+        };
+        self.batch.delete(shard, hash, record.bytes());
+        let ttl = record::TtlKey::new(at, self.physical_db, key);
+        self.batch.delete(shard, ttl.hash(), ttl.bytes());
+        self.expired += 1;
+        if self.around.events & event_class::EXPIRED != 0 {
+            let (class, db) = (event_class::EXPIRED, self.around.db);
+            self.events.push(Event { class, name: "expired", db, key: key.name.to_vec() });
+        }
+        Ok(None)
+    }
+
+    /// Like [`header`](Self::header), but refuses a key of another kind.
+    ///
+    /// # Errors
+    /// `WrongType`, or as `header`.
+    pub fn header_of(&mut self, key: Key<'_>, kind: Kind) -> Result<Option<Header<'_>>> {
+        self.header(key)?.map(|h| h.expect(kind)).transpose()
+    }
+
+    /// The header of a key even when it has expired and was not reaped yet.
+    ///
+    /// # Errors
+    /// As `header`.
+    pub fn header_raw(&mut self, key: Key<'_>) -> Result<Option<Header<'_>>> {
+        let record = record::HeaderKey::new(self.physical_db, key);
+        match self.get(key.shard(), record.hash(), record.bytes())? {
+            None => Ok(None),
+            Some(bytes) => Header::decode(bytes).map(Some),
+        }
+    }
+
+    /// Any record of a shard, by its key: the command's own staged write if there is one.
+    pub(crate) fn get(&mut self, shard: u8, hash: u64, key: &[u8]) -> Result<Option<&[u8]>> {
+        if !self.batch.is_empty()
+            && let Some(staged) = self.batch.get(shard, hash, key)
+        {
+            // Looked up twice: the borrow checker does not yet accept a conditional return of a borrow.
+            return match staged {
+                None => Ok(None),
+                Some(_) => Ok(self.batch.get(shard, hash, key).flatten()),
+            };
+        }
+        Ok(self.guard.get(shard, hash, key)?)
+    }
+
+    /// One element of an exploded value: the record `sub` of `generation`, in the shard of its owner.
+    ///
+    /// # Errors
+    /// `Again` when it has to be loaded.
+    pub fn element(&mut self, owner: Key<'_>, generation: u64, sub: &[u8]) -> Result<Option<&[u8]>> {
+        let record = record::ElementKey::new(generation, sub);
+        self.get(owner.shard(), record.hash(), record.bytes())
+    }
+
+    /// Visits the elements of `generation` whose sub-keys lie in a range, in ascending order or, if
+    /// `reverse`, in descending order, until `each` breaks. The root record (empty sub-key) is left out.
+    ///
+    /// # Errors
+    /// `Again` when something has to be loaded, or what `each` returns.
+    pub fn scan_elements(
+        &mut self,
+        owner: Key<'_>,
+        generation: u64,
+        from: Bound<&[u8]>,
+        to: Bound<&[u8]>,
+        reverse: bool,
+        each: &mut dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        let (from, to) = record::element_range(generation, from, to);
+        self.scan(owner.shard(), &from, &to, reverse, &mut |key, value| {
+            each(record::sub_key(key), value)
+        })
+    }
+
+    /// Visits the records of a shard in a range of engine keys, staged writes included.
+    pub(crate) fn scan(
+        &mut self,
+        shard: u8,
+        from: &Bound<Vec<u8>>,
+        to: &Bound<Vec<u8>>,
+        reverse: bool,
+        each: &mut dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        let mut failed = None;
+        self.guard.scan(
+            shard,
+            from.as_ref().map(Vec::as_slice),
+            to.as_ref().map(Vec::as_slice),
+            reverse,
+            &mut self.batch,
+            &mut |key, value| match each(key, value) {
+                Ok(flow) => flow,
+                Err(e) => {
+                    failed = Some(e);
+                    ControlFlow::Break(())
+                }
+            },
+        )?;
+        failed.map_or(Ok(()), Err)
+    }
+}
+
+impl<'e> Write<'e> {
+    /// As [`Read::new`].
+    pub(crate) fn new(
+        guard: Guard<'e>,
+        batch: Batch,
+        around: Surroundings<'e>,
+        shared: &'e Shared,
+    ) -> Write<'e> {
+        Write(Read::new(guard, batch, around, shared))
+    }
+
+    /// As [`Read::into_parts`].
+    pub fn into_parts(self) -> Parts<'e> {
+        self.0.into_parts()
+    }
+
+    /// Writes a key's header, whole: kind, encoding, expiry and body. `before` is the expiry of the header
+    /// that this one replaces, if the caller knows it: its entry in the TTL index is taken away; an entry
+    /// of which nobody knows any more is found stale when it fires.
+    pub fn put_header(&mut self, key: Key<'_>, header: &Header<'_>, before: Option<u64>) {
+        let record = record::HeaderKey::new(self.0.physical_db, key);
+        let (n, prefix) = header.prefix();
+        let prefix = prefix.get(..n).unwrap_or_default();
+        self.0.batch.put_parts(
+            key.shard(),
+            record.hash(),
+            &[record.bytes()],
+            &[prefix, header.body],
+        );
+        if before != header.expire_ms {
+            if let Some(old) = before {
+                let ttl = record::TtlKey::new(old, self.0.physical_db, key);
+                self.0.batch.delete(key.shard(), ttl.hash(), ttl.bytes());
+            }
+            if let Some(new) = header.expire_ms {
+                let ttl = record::TtlKey::new(new, self.0.physical_db, key);
+                self.0.batch.put(key.shard(), ttl.hash(), ttl.bytes(), &[]);
+                self.0.shared.expiry().entered(key.shard(), new);
+            }
+        }
+    }
+
+    /// Deletes a key that is there: its header, and with it the claim on everything that belonged to it.
+    /// `before` as in [`put_header`](Self::put_header).
+    pub fn delete_header(&mut self, key: Key<'_>, before: Option<u64>) {
+        let record = record::HeaderKey::new(self.0.physical_db, key);
+        self.0.batch.delete(key.shard(), record.hash(), record.bytes());
+        if let Some(old) = before {
+            let ttl = record::TtlKey::new(old, self.0.physical_db, key);
+            self.0.batch.delete(key.shard(), ttl.hash(), ttl.bytes());
+        }
+    }
+
+    /// A number never used before, under which the elements of a new exploded value are written, and its
+    /// root record, which names the owner.
+    pub fn new_generation(&mut self, owner: Key<'_>) -> u64 {
+        let generation = self.0.guard.new_generation();
+        self.put_root(owner, generation);
+        generation
+    }
+
+    /// Names the owner of a generation (again, after a RENAME or MOVE inside the shard).
+    pub fn put_root(&mut self, owner: Key<'_>, generation: u64) {
+        let record = record::HeaderKey::new(self.0.physical_db, owner);
+        let root = record.bytes().to_vec();
+        self.put_element(owner, generation, &[], &root);
+    }
+
+    /// Writes one element of an exploded value.
+    pub fn put_element(&mut self, owner: Key<'_>, generation: u64, sub: &[u8], value: &[u8]) {
+        let record = record::ElementKey::new(generation, sub);
+        self.0.batch.put(owner.shard(), record.hash(), record.bytes(), value);
+    }
+
+    /// Deletes one element of an exploded value.
+    pub fn delete_element(&mut self, owner: Key<'_>, generation: u64, sub: &[u8]) {
+        let record = record::ElementKey::new(generation, sub);
+        self.0.batch.delete(owner.shard(), record.hash(), record.bytes());
+    }
+
+    /// Stages any record of a shard.
+    pub(crate) fn put(&mut self, shard: u8, hash: u64, key: &[u8], value: &[u8]) {
+        self.0.batch.put(shard, hash, key, value);
+    }
+
+    /// Stages the deletion of any record of a shard.
+    pub(crate) fn delete(&mut self, shard: u8, hash: u64, key: &[u8]) {
+        self.0.batch.delete(shard, hash, key);
+    }
+
+    /// Counts a change, and tells subscribers after the commit what happened to a key. `class` is one of
+    /// [`event_class`].
+    pub fn event(&mut self, class: u32, name: &'static str, key: Key<'_>) {
+        self.0.changes += 1;
+        self.0.notify(class, name, key);
+    }
+
+    /// Counts a change of which no event tells.
+    pub fn changed(&mut self) {
+        self.0.changes += 1;
+    }
+
+    /// How much is staged, for [`roll_back`](Self::roll_back).
+    pub fn staged(&self) -> usize {
+        self.0.batch.len()
+    }
+
+    /// Drops what was staged after `len`: a command inside a transaction failed.
+    pub fn roll_back(&mut self, len: usize) {
+        self.0.batch.truncate(len);
+    }
+}
+
+impl<'e> Deref for Write<'e> {
+    type Target = Read<'e>;
+    fn deref(&self) -> &Read<'e> {
+        &self.0
+    }
+}
+
+impl<'e> DerefMut for Write<'e> {
+    fn deref_mut(&mut self) -> &mut Read<'e> {
+        &mut self.0
+    }
+}

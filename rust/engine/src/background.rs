@@ -1,0 +1,482 @@
+//! Flushes, compactions, settling of counts: what goes on beside the event loops.
+//!
+//! Every job takes a shard's lock twice and briefly: to see what there is, and to install what it made.
+//! A job that fails leaves everything as it was and is tried again.
+
+use crate::compaction::{self, Context};
+use crate::engine::Inner;
+use crate::entry::EntryRef;
+use crate::error::{Error, Result};
+use crate::manifest::Edit;
+use crate::memtable::Sealed;
+use crate::schema::Durable;
+use crate::shard::{Shard, State};
+use crate::table::{BuildOptions, Compression, Table, TableBuilder, table_path, tables_dir};
+use crate::version::Version;
+use parking_lot::{Condvar, Mutex};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How often the housekeeper looks at space, log size and pressure.
+const TICK: Duration = Duration::from_millis(50);
+/// How long a job that failed waits before it is tried again.
+const RETRY: Duration = Duration::from_millis(200);
+/// Unsettled keys of a shard at which they are looked up in the background.
+const UNSETTLED_MAX: usize = 4096;
+
+/// Where event loops leave word that there is work.
+#[derive(Default)]
+pub(crate) struct Background {
+    work: Mutex<u64>,
+    ready: Condvar,
+    stop: AtomicBool,
+    obsolete: Mutex<Vec<Arc<Table>>>,
+    next: AtomicUsize,
+}
+
+impl Background {
+    /// There may be work.
+    pub(crate) fn wake(&self) {
+        *self.work.lock() += 1;
+        self.ready.notify_all();
+    }
+
+    pub(crate) fn stopping(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+}
+
+/// The threads; they hold the engine weakly.
+pub(crate) struct Threads(Mutex<Vec<JoinHandle<()>>>);
+
+impl Threads {
+    pub(crate) fn start(inner: &Arc<Inner>) -> Result<Threads> {
+        let mut threads = Vec::new();
+        let workers = inner.options.background_threads.max(1);
+        for n in 0..=workers {
+            let name = if n == 0 { "housekeeper".to_string() } else { format!("background-{n}") };
+            let weak = Arc::downgrade(inner);
+            let thread = std::thread::Builder::new()
+                .name(name)
+                .spawn(move || if n == 0 { keep_house(&weak) } else { work(&weak) })
+                .map_err(|e| Error::io("starting a background thread", &e))?;
+            threads.push(thread);
+        }
+        Ok(Threads(Mutex::new(threads)))
+    }
+
+    /// Ends all jobs at their next step and waits for the threads.
+    pub(crate) fn stop(&self, inner: &Inner) {
+        inner.background.stop.store(true, Ordering::Relaxed);
+        inner.background.wake();
+        self.join();
+    }
+
+    fn join(&self) {
+        for thread in self.0.lock().drain(..) {
+            if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
+                tracing::error!("a background thread panicked");
+            }
+        }
+    }
+}
+
+fn keep_house(weak: &Weak<Inner>) {
+    let mut ticks = 0u64;
+    loop {
+        {
+            let Some(inner) = weak.upgrade() else { return };
+            if inner.background.stopping() {
+                return;
+            }
+            ticks += 1;
+            inner.bound_log();
+            inner.find_pressure();
+            if ticks % 10 == 0 {
+                inner.check_space();
+                inner.remove_obsolete();
+                inner.share_memory();
+            }
+        }
+        std::thread::sleep(TICK);
+    }
+}
+
+fn work(weak: &Weak<Inner>) {
+    loop {
+        let Some(inner) = weak.upgrade() else { return };
+        if inner.background.stopping() {
+            return;
+        }
+        let seen = *inner.background.work.lock();
+        match inner.one_job() {
+            Ok(true) => continue,
+            Ok(false) => {}
+            Err(Error::Closed) => return,
+            Err(e) => {
+                inner.figures.background_errors.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!("background work failed and will be tried again: {e}");
+                if matches!(e, Error::NoSpace) {
+                    inner.low_space.store(true, Ordering::Relaxed);
+                }
+                std::thread::sleep(RETRY);
+                continue;
+            }
+        }
+        let mut work = inner.background.work.lock();
+        if *work == seen {
+            inner.background.ready.wait_for(&mut work, TICK * 4);
+        }
+    }
+}
+
+/// Marks a shard as busy with one kind of job for as long as it lives.
+struct Claim<'a>(&'a AtomicBool);
+
+impl<'a> Claim<'a> {
+    fn new(flag: &'a AtomicBool) -> Option<Claim<'a>> {
+        (!flag.swap(true, Ordering::Acquire)).then(|| Claim(flag))
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+/// A shard's tables, for those who decide what may be dropped from them.
+struct Tables {
+    version: Arc<Version>,
+    hash: Arc<dyn crate::schema::Schema>,
+    flushed_seq: u64,
+    synced_seq: u64,
+}
+
+impl Durable for Tables {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        self.version.get(key, self.hash.hash(key))
+    }
+
+    fn flushed_seq(&self) -> u64 {
+        self.flushed_seq
+    }
+
+    fn synced_seq(&self) -> u64 {
+        self.synced_seq
+    }
+}
+
+impl Inner {
+    /// Does the most urgent job there is. False when there is none.
+    fn one_job(&self) -> Result<bool> {
+        let start = self.background.next.fetch_add(1, Ordering::Relaxed);
+        let order = || (0..self.shards.len()).map(move |i| (start + i) % self.shards.len());
+        for n in order() {
+            let Some(shard) = self.shards.get(n) else { continue };
+            if !shard.lock().sealed.is_empty() && !shard.flushing.load(Ordering::Relaxed) {
+                self.flush_shard(n)?;
+                self.release_log()?;
+                return Ok(true);
+            }
+        }
+        let mut best: Option<(u64, usize)> = None;
+        for n in order() {
+            let Some(shard) = self.shards.get(n) else { continue };
+            if shard.compacting.load(Ordering::Relaxed) {
+                continue;
+            }
+            let version = shard.lock().version.clone();
+            let debt = compaction::debt(&version, &self.options);
+            if compaction::pick(&version, &self.options).is_some()
+                && best.is_none_or(|(most, _)| debt > most)
+            {
+                best = Some((debt, n));
+            }
+        }
+        if let Some((_, n)) = best {
+            return self.compact_shard(n);
+        }
+        for n in order() {
+            let many = self.shards.get(n).is_some_and(|s| s.lock().unsettled() > UNSETTLED_MAX);
+            if many {
+                self.settle(n)?;
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn shard(&self, n: usize) -> Result<&Shard> {
+        self.shards.get(n).ok_or(Error::Closed)
+    }
+
+    /// Flushes the sealed memtables of a shard, oldest first.
+    pub(crate) fn flush_shard(&self, n: usize) -> Result<()> {
+        let shard = self.shard(n)?;
+        let _claim = loop {
+            match Claim::new(&shard.flushing) {
+                Some(claim) => break claim,
+                None if self.background.stopping() => return Err(Error::Closed),
+                None => std::thread::sleep(Duration::from_millis(1)),
+            }
+        };
+        loop {
+            let Some(sealed) = shard.lock().sealed.first().cloned() else { return Ok(()) };
+            self.flush_one(n, shard, &sealed)?;
+        }
+    }
+
+    fn flush_one(&self, n: usize, shard: &Shard, sealed: &Arc<Sealed>) -> Result<()> {
+        if self.log.synced() < sealed.last_lsn {
+            self.log.sync()?;
+        }
+        self.settle(n)?;
+        let entries = sealed.sorted();
+        let kept = |e: &&EntryRef| e.value().is_some() || !e.nothing_below();
+        let mut edits = Vec::new();
+        let mut table = None;
+        if entries.iter().any(|e| kept(&e)) {
+            let id = self.next_file.fetch_add(1, Ordering::Relaxed);
+            let built = self.build(id, entries.iter().filter(kept))?;
+            edits.push(Edit::AddTable { shard: n as u8, level: 0, meta: built.meta().clone() });
+            edits.push(Edit::NextFile(self.next_file.load(Ordering::Relaxed)));
+            self.figures.flushed_bytes.fetch_add(built.meta().bytes, Ordering::Relaxed);
+            table = Some(built);
+        }
+        edits.push(Edit::SeqHighWater(sealed.last_seq));
+        edits.push(Edit::Flushed {
+            shard: n as u8,
+            lsn: sealed.last_lsn,
+            seq: sealed.last_seq,
+            counts: sealed.counts.lock().clone(),
+        });
+        self.manifest.commit(&edits)?;
+        let mut state = shard.lock();
+        if let Some(table) = table {
+            state.version = Arc::new(state.version.with_flushed(table));
+        }
+        state.sealed.remove(0);
+        state.flushed_seq = sealed.last_seq;
+        state.evict();
+        drop(state);
+        self.figures.flushes.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn build<'a>(
+        &self,
+        id: u64,
+        entries: impl Iterator<Item = &'a EntryRef>,
+    ) -> Result<Arc<Table>> {
+        let dir = &self.options.dir;
+        let path = table_path(dir, id);
+        let io = |e: &std::io::Error| Error::io(format!("writing {}", path.display()), e);
+        let make = || -> Result<Arc<Table>> {
+            let file = self.disk.create(&path).map_err(|e| io(&e))?;
+            let options = BuildOptions {
+                block_bytes: self.options.block_bytes,
+                compression: Compression::Lz4,
+            };
+            let mut builder = TableBuilder::new(file, &path, options, &*self.schema)?;
+            for entry in entries {
+                builder.add(entry.key(), entry.value())?;
+            }
+            let mut meta = builder.finish()?;
+            meta.id = id;
+            self.disk.sync_dir(&tables_dir(dir)).map_err(|e| io(&e))?;
+            Table::open(&*self.disk, dir, meta)
+        };
+        make().inspect_err(|_| {
+            if let Err(e) = self.disk.remove(&path) {
+                tracing::warn!("a half-made table stays behind until the next start: {e}");
+            }
+        })
+    }
+
+    /// Looks up in the tables which unsettled keys of a shard were there before, and corrects the counts.
+    pub(crate) fn settle(&self, n: usize) -> Result<()> {
+        let shard = self.shard(n)?;
+        let _one = shard.settling.lock();
+        let (version, sealed, active_id, active) = {
+            let mut state = shard.lock();
+            let taken = state.active.take_unsettled();
+            (state.version.clone(), state.sealed.clone(), state.active.id(), taken)
+        };
+        for memtable in &sealed {
+            let keys = memtable.unsettled.lock().clone();
+            let found = self.find_below(&version, &keys)?;
+            let mut state = shard.lock();
+            memtable.unsettled.lock().clear();
+            self.correct(&mut state, memtable.id, &found);
+        }
+        match self.find_below(&version, &active) {
+            Ok(found) => {
+                let mut state = shard.lock();
+                self.correct(&mut state, active_id, &found);
+                Ok(())
+            }
+            Err(e) => {
+                let mut state = shard.lock();
+                if state.active.id() == active_id {
+                    state.active.return_unsettled(&active);
+                } else if let Some(sealed) = state.sealed.iter().find(|s| s.id == active_id) {
+                    sealed.unsettled.lock().extend(active.iter().cloned());
+                }
+                Err(e)
+            }
+        }
+    }
+
+    fn find_below(&self, version: &Version, keys: &[EntryRef]) -> Result<Vec<EntryRef>> {
+        let mut found = Vec::new();
+        for entry in keys {
+            if version.get(entry.key(), self.schema.hash(entry.key()))?.is_some() {
+                found.push(entry.clone());
+            }
+        }
+        Ok(found)
+    }
+
+    /// Takes back what `found` keys of memtable `id` were counted too often: in the shard's counts, and in
+    /// what that memtable and every later one noted when it was sealed.
+    fn correct(&self, state: &mut State, id: u32, found: &[EntryRef]) {
+        for entry in found {
+            self.settled(&mut state.counts, entry.key());
+            for sealed in state.sealed.iter().filter(|s| s.id >= id) {
+                self.settled(&mut sealed.counts.lock(), entry.key());
+            }
+        }
+    }
+
+    /// One compaction of a shard, if its tables ask for one.
+    fn compact_shard(&self, n: usize) -> Result<bool> {
+        let shard = self.shard(n)?;
+        let Some(_claim) = Claim::new(&shard.compacting) else { return Ok(true) };
+        let (version, flushed_seq) = {
+            let state = shard.lock();
+            (state.version.clone(), state.flushed_seq)
+        };
+        let Some(plan) = compaction::pick(&version, &self.options) else { return Ok(false) };
+        self.compact(n, shard, version, flushed_seq, plan)?;
+        Ok(true)
+    }
+
+    /// Merges everything a shard has into one sorted run.
+    pub(crate) fn compact_fully(&self, n: usize) -> Result<()> {
+        let shard = self.shard(n)?;
+        let _claim = loop {
+            match Claim::new(&shard.compacting) {
+                Some(claim) => break claim,
+                None => std::thread::sleep(Duration::from_millis(1)),
+            }
+        };
+        let (version, flushed_seq) = {
+            let state = shard.lock();
+            (state.version.clone(), state.flushed_seq)
+        };
+        match compaction::everything(&version, &self.options) {
+            Some(plan) => self.compact(n, shard, version, flushed_seq, plan),
+            None => Ok(()),
+        }
+    }
+
+    fn compact(
+        &self,
+        n: usize,
+        shard: &Shard,
+        version: Arc<Version>,
+        flushed_seq: u64,
+        plan: compaction::Plan,
+    ) -> Result<()> {
+        let tables = Tables {
+            version: version.clone(),
+            hash: self.schema.clone(),
+            flushed_seq,
+            synced_seq: self.log.synced_seq(),
+        };
+        let mut judge = self.schema.judge(n as u8);
+        let outcome = compaction::run(
+            &plan,
+            n as u8,
+            &mut Context {
+                disk: &self.disk,
+                dir: &self.options.dir,
+                schema: &*self.schema,
+                judge: &mut *judge,
+                durable: &tables,
+                options: &self.options,
+                next_file: &|| self.next_file.fetch_add(1, Ordering::Relaxed),
+                cancel: &self.background.stop,
+                throttle: &|_| {},
+            },
+        )?;
+        let mut edits = outcome.edits;
+        edits.push(Edit::NextFile(self.next_file.load(Ordering::Relaxed)));
+        self.manifest.commit(&edits)?;
+        let mut state = shard.lock();
+        state.version = Arc::new(state.version.with_compacted(&plan, &outcome.tables));
+        drop(state);
+        drop(version);
+        let written: u64 = outcome.tables.iter().map(|t| t.meta().bytes).sum();
+        self.figures.compactions.fetch_add(1, Ordering::Relaxed);
+        self.figures.compacted_bytes.fetch_add(written, Ordering::Relaxed);
+        self.background.obsolete.lock().extend(outcome.obsolete);
+        self.remove_obsolete();
+        Ok(())
+    }
+
+    /// Removes the files of tables that no version names and nobody reads any more.
+    fn remove_obsolete(&self) {
+        self.background.obsolete.lock().retain(|table| {
+            if Arc::strong_count(table) > 1 {
+                return true;
+            }
+            if let Err(e) = self.disk.remove(table.path()) {
+                tracing::warn!("removing {}: {e}", table.path().display());
+            }
+            false
+        });
+    }
+
+    /// Compares the free disk with the reserve.
+    fn check_space(&self) {
+        match self.disk.free_space(&self.options.dir) {
+            Ok(free) => {
+                let low = free < self.options.reserve_bytes;
+                if self.low_space.swap(low, Ordering::Relaxed) != low {
+                    if low {
+                        tracing::warn!(
+                            "the disk is nearly full ({free} bytes free): writes are refused"
+                        );
+                    } else {
+                        tracing::info!("there is disk space again: writes resume");
+                        self.background.wake();
+                    }
+                }
+            }
+            Err(e) => tracing::warn!("asking for free disk space: {e}"),
+        }
+    }
+
+    /// How hard writers should be slowed: not at all while flushes and compactions keep up, more and more
+    /// as memtables fill up and level 0 grows.
+    fn find_pressure(&self) {
+        let fill = self.memtable_fill();
+        let level0 = self.shards.iter().map(|s| s.lock().version.level(0).len()).max().unwrap_or(0);
+        let from_memtables = if fill > 0.85 { ((fill - 0.85) * 20_000.0) as u64 } else { 0 };
+        let from_level0 = level0.saturating_sub(12) as u64 * 100;
+        let delay = from_memtables.max(from_level0).min(20_000);
+        self.delay_us.store(delay, Ordering::Relaxed);
+    }
+}
+
+impl State {
+    /// Keys of which it is not known yet whether tables hold an older version.
+    pub(crate) fn unsettled(&self) -> usize {
+        self.active.unsettled_len()
+            + self.sealed.iter().map(|s| s.unsettled.lock().len()).sum::<usize>()
+    }
+}

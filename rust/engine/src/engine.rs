@@ -1,0 +1,569 @@
+//! The engine: 64 shards behind one log.
+//!
+//! A write's way: the caller holds its shards ([`Guard`]), the batch goes into the log's pending buffer,
+//! then into the memtables; the log is written once per event-loop turn, and only then may anybody be
+//! told. A read's way: hot-key table, then tables by filter, index and block.
+//!
+//! Order of durability: a table is installed when the log is synced past its newest record; a log segment
+//! goes when all its records are in installed tables; a manifest edit follows its files.
+
+use crate::SHARDS;
+use crate::background::Background;
+use crate::batch;
+use crate::disk::Disk;
+use crate::error::{Error, Result};
+use crate::guard::{Guard, Held, Loads, ShardSet};
+use crate::loader::{self, Loader, Loading};
+use crate::log::{Log, LogOptions, LogStart, Recovery};
+use crate::manifest::{Edit, Manifest};
+use crate::memtable::Counts;
+use crate::options::{Options, SyncMode};
+use crate::schema::Schema;
+use crate::shard::{Reads, Shard, State};
+use crate::table::Table;
+use crate::version::{Version, remove_orphans};
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::Poll;
+
+/// What all threads share.
+pub(crate) struct Inner {
+    pub(crate) options: Options,
+    pub(crate) schema: Arc<dyn Schema>,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) log: Log,
+    pub(crate) manifest: Manifest,
+    pub(crate) shards: Vec<Shard>,
+    pub(crate) next_file: AtomicU64,
+    pub(crate) background: Background,
+    pub(crate) figures: Figures,
+    /// Free disk has fallen below the reserve: only what frees space may write.
+    pub(crate) low_space: AtomicBool,
+    /// How long a writer should pause before its next command, in microseconds.
+    pub(crate) delay_us: AtomicU64,
+    memtable_bytes: AtomicU64,
+    memory_bytes: AtomicU64,
+    /// The log has been released up to here.
+    released: AtomicU64,
+    fixed: BTreeMap<String, Vec<u8>>,
+    recovery: Recovery,
+    loader: Loader,
+    _owner: Box<dyn Send + Sync>,
+}
+
+/// Counters of background work, since the start.
+#[derive(Debug, Default)]
+pub(crate) struct Figures {
+    pub(crate) flushes: AtomicU64,
+    pub(crate) flushed_bytes: AtomicU64,
+    pub(crate) compactions: AtomicU64,
+    pub(crate) compacted_bytes: AtomicU64,
+    pub(crate) background_errors: AtomicU64,
+}
+
+/// True figures of a running engine. Sizes in bytes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Stats {
+    /// Memtables, sealed ones included.
+    pub memtable_bytes: u64,
+    /// Records in the hot-key tables, those of memtables included.
+    pub hot_bytes: u64,
+    /// Number of those records.
+    pub hot_records: u64,
+    /// Cached blocks.
+    pub block_bytes: u64,
+    /// Filters and indexes.
+    pub index_bytes: u64,
+    /// Tables on disk.
+    pub table_bytes: u64,
+    /// Number of tables.
+    pub tables: u64,
+    /// Tables of level 0, over all shards.
+    pub level0_tables: u64,
+    /// The log that is still needed.
+    pub log_bytes: u64,
+    /// Where reads were answered.
+    pub reads: Reads,
+    /// Memtables flushed.
+    pub flushes: u64,
+    /// Written by flushes.
+    pub flushed_bytes: u64,
+    /// Compactions done.
+    pub compactions: u64,
+    /// Written by compactions.
+    pub compacted_bytes: u64,
+    /// Flushes and compactions that failed (and are tried again).
+    pub background_errors: u64,
+    /// Keys whose count is not settled yet.
+    pub unsettled: u64,
+}
+
+/// A durable, sharded, ordered map of bytes. Cheap to clone; the last clone closes it.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+    threads: Arc<crate::background::Threads>,
+}
+
+impl Engine {
+    /// Opens a directory, creating it if needed, and recovers what the last owner left.
+    ///
+    /// # Errors
+    /// `Locked` when somebody owns the directory; `Corrupt` with file and offset; I/O failures.
+    pub fn open(options: Options, schema: Arc<dyn Schema>, disk: Arc<dyn Disk>) -> Result<Engine> {
+        let dir = options.dir.clone();
+        disk.create_dir_all(&dir)
+            .map_err(|e| Error::io(format!("creating {}", dir.display()), &e))?;
+        let lock = dir.join("LOCK");
+        let owner = disk
+            .lock(&lock)
+            .map_err(|e| Error::io(format!("locking {}", lock.display()), &e))?
+            .ok_or_else(|| Error::Locked(dir.clone()))?;
+        let (manifest, state) = Manifest::open(disk.clone(), &dir)?;
+        remove_orphans(&*disk, &dir, &state)?;
+        let mut fixed = state.fixed.clone();
+        for (name, value) in &options.fixed {
+            if !fixed.contains_key(name) {
+                manifest.commit(&[Edit::Fixed { name: name.clone(), value: value.clone() }])?;
+                fixed.insert(name.clone(), value.clone());
+            }
+        }
+        let mut shards = Vec::with_capacity(SHARDS);
+        let (clean_max, block_max) = cache_shares(&options, 0);
+        let mut flushed = [0; SHARDS];
+        for (n, shard) in state.shards.iter().enumerate() {
+            let mut levels = Vec::new();
+            for metas in &shard.levels {
+                let tables: Result<Vec<Arc<Table>>> =
+                    metas.iter().map(|m| Table::open(&*disk, &dir, m.clone())).collect();
+                levels.push(tables?);
+            }
+            if let Some(lsn) = flushed.get_mut(n) {
+                *lsn = shard.flushed_lsn;
+            }
+            let version = Version::new(levels);
+            shards.push(Shard::new(
+                version,
+                shard.counts.clone(),
+                shard.flushed_seq,
+                clean_max,
+                block_max,
+            ));
+        }
+        let (log, recovery) = replay(&options, &*schema, &disk, &state, &shards, &flushed)?;
+        let inner = Arc::new(Inner {
+            memtable_bytes: AtomicU64::new(options.memtable_bytes),
+            memory_bytes: AtomicU64::new(options.memory_bytes),
+            next_file: AtomicU64::new(state.next_file),
+            schema,
+            disk,
+            log,
+            manifest,
+            shards,
+            background: Background::default(),
+            figures: Figures::default(),
+            low_space: AtomicBool::new(false),
+            delay_us: AtomicU64::new(0),
+            released: AtomicU64::new(state.log_start),
+            fixed,
+            recovery,
+            loader: Loader::start()?,
+            _owner: owner,
+            options,
+        });
+        let threads = Arc::new(crate::background::Threads::start(&inner)?);
+        Ok(Engine { inner, threads })
+    }
+
+    /// A value that was fixed when the directory was created (`Options::fixed`).
+    pub fn fixed(&self, name: &str) -> Option<&[u8]> {
+        self.inner.fixed.get(name).map(Vec::as_slice)
+    }
+
+    /// What recovery found when the directory was opened.
+    pub fn recovery(&self) -> &Recovery {
+        &self.inner.recovery
+    }
+
+    /// Takes shards on an event loop, in ascending order. `loads` carries what an earlier run loaded.
+    ///
+    /// # Errors
+    /// `Busy` when a long operation holds one of them: wait with [`wait_free`](Self::wait_free). The loads
+    /// are given back.
+    pub fn lock(
+        &self,
+        set: ShardSet,
+        loads: Loads,
+    ) -> std::result::Result<Guard<'_>, (Error, Loads)> {
+        let mut held = Held::new();
+        for n in set.iter() {
+            let Some(shard) = self.inner.shards.get(usize::from(n)) else { continue };
+            match shard.try_lock() {
+                Some(state) => held.push((n, state)),
+                None => return Err((Error::Busy(n), loads)),
+            }
+        }
+        Ok(Guard::new(&self.inner, held, loads, false))
+    }
+
+    /// Takes shards on a thread that may wait, and reads what is not in memory itself. Event loops that
+    /// want one of them wait without blocking until `work` is done.
+    pub fn with_reserved<T>(&self, set: ShardSet, work: impl FnOnce(Guard<'_>) -> T) -> T {
+        let shards = || set.iter().filter_map(|n| self.inner.shards.get(usize::from(n)));
+        let release = Release(shards().collect());
+        let mut held = Held::new();
+        for (n, shard) in set.iter().zip(&release.0) {
+            shard.reserve();
+            held.push((n, shard.lock()));
+        }
+        let result = work(Guard::new(&self.inner, held, Loads::default(), true));
+        drop(release);
+        result
+    }
+
+    /// Waits until no long operation holds `shard`.
+    pub fn wait_free(&self, shard: u8) -> impl Future<Output = ()> + '_ {
+        std::future::poll_fn(move |context| match self.inner.shards.get(usize::from(shard)) {
+            Some(shard) if !shard.poll_free(context.waker()) => Poll::Pending,
+            _ => Poll::Ready(()),
+        })
+    }
+
+    /// Takes what was missed from the page cache, without waiting; true when all of it was there.
+    ///
+    /// # Errors
+    /// Damage, or a failed read.
+    pub fn load_resident(&self, loads: &mut Loads) -> Result<bool> {
+        loader::load_resident(loads)
+    }
+
+    /// Loads what was missed from the device.
+    pub fn load(&self, loads: Loads) -> Loading {
+        self.inner.loader.load(loads)
+    }
+
+    /// First step of a batched look-up: the processor loads the table's line for `hash`.
+    pub fn prefetch(&self, shard: u8, hash: u64) {
+        if let Some(state) = self.inner.shards.get(usize::from(shard)).and_then(Shard::try_lock) {
+            state.table.prefetch(hash);
+        }
+    }
+
+    /// Second step: the processor loads the entry.
+    pub fn prefetch_entry(&self, shard: u8, hash: u64) {
+        if let Some(state) = self.inner.shards.get(usize::from(shard)).and_then(Shard::try_lock) {
+            state.table.prefetch_entry(hash);
+        }
+    }
+
+    /// Live keys of a group. Settles what is unsettled first if there is any, which waits for the disk:
+    /// not for event loops unless [`unsettled`](Self::unsettled) is 0.
+    ///
+    /// # Errors
+    /// Damage, or a failed read.
+    pub fn count(&self, group: u32) -> Result<i64> {
+        let mut sum = 0;
+        for (n, shard) in self.inner.shards.iter().enumerate() {
+            if shard.lock().unsettled() > 0 {
+                self.inner.settle(n)?;
+            }
+            let state = shard.lock();
+            sum += state.counts.iter().find(|(g, _)| *g == group).map_or(0, |(_, count)| *count);
+        }
+        Ok(sum)
+    }
+
+    /// Keys of which it is not known yet whether they were there before: [`count`](Self::count) has to
+    /// look them up.
+    pub fn unsettled(&self) -> usize {
+        self.inner.shards.iter().map(|s| s.lock().unsettled()).sum()
+    }
+
+    /// Hands everything appended so far to the operating system.
+    ///
+    /// # Errors
+    /// `LogFailed`: nothing that was not written before may be acknowledged.
+    pub fn log_write(&self) -> Result<()> {
+        if self.inner.log.written() >= self.inner.log.appended() {
+            return Ok(());
+        }
+        self.inner.log.write()
+    }
+
+    /// The lsn up to which the log is in the operating system's hands.
+    pub fn log_written(&self) -> u64 {
+        self.inner.log.written()
+    }
+
+    /// The lsn up to which the log is on stable storage.
+    pub fn log_synced(&self) -> u64 {
+        self.inner.log.synced()
+    }
+
+    /// The lsn of the newest commit.
+    pub fn log_appended(&self) -> u64 {
+        self.inner.log.appended()
+    }
+
+    /// Asks for a sync; who waits is told through [`on_synced`](Self::on_synced).
+    pub fn request_sync(&self) {
+        self.inner.log.request_sync();
+    }
+
+    /// Has `told` called after every sync, with the lsn that is durable now.
+    pub fn on_synced(&self, told: Arc<dyn Fn(u64) + Send + Sync>) {
+        self.inner.log.on_synced(told);
+    }
+
+    /// Writes and syncs the log. Waits for the device.
+    ///
+    /// # Errors
+    /// `LogFailed`.
+    pub fn sync(&self) -> Result<u64> {
+        self.inner.log.sync()
+    }
+
+    /// Changes when commits are synced.
+    pub fn set_sync_mode(&self, mode: SyncMode) {
+        self.inner.log.set_sync_mode(mode);
+    }
+
+    /// Why the log refuses writes, if it does.
+    pub fn log_failure(&self) -> Option<String> {
+        self.inner.log.failure()
+    }
+
+    /// Whether writes are refused because the disk is nearly full.
+    pub fn is_low_on_space(&self) -> bool {
+        self.inner.low_space.load(Ordering::Relaxed)
+    }
+
+    /// How long a writer should pause before its next write command, in microseconds: 0 while flushes
+    /// and compactions keep up.
+    pub fn write_delay_us(&self) -> u64 {
+        self.inner.delay_us.load(Ordering::Relaxed)
+    }
+
+    /// Changes the memory budget: everything, and the memtables' part of it, in bytes.
+    pub fn set_memory(&self, memory_bytes: u64, memtable_bytes: u64) {
+        self.inner.memory_bytes.store(memory_bytes, Ordering::Relaxed);
+        self.inner.memtable_bytes.store(memtable_bytes, Ordering::Relaxed);
+        self.inner.share_memory();
+    }
+
+    /// Seals every memtable and waits until all are flushed.
+    ///
+    /// # Errors
+    /// What the flush met.
+    pub fn flush(&self) -> Result<()> {
+        for (n, shard) in self.inner.shards.iter().enumerate() {
+            shard.lock().seal();
+            self.inner.flush_shard(n)?;
+        }
+        self.inner.release_log()
+    }
+
+    /// Flushes and merges every shard down to one sorted run. Waits.
+    ///
+    /// # Errors
+    /// What the flush or compaction met.
+    pub fn compact(&self) -> Result<()> {
+        self.flush()?;
+        for n in 0..SHARDS {
+            self.inner.compact_fully(n)?;
+        }
+        Ok(())
+    }
+
+    /// True figures.
+    pub fn stats(&self) -> Stats {
+        self.inner.stats()
+    }
+
+    /// Ends background work and makes everything durable. Every later write is refused.
+    ///
+    /// # Errors
+    /// The last sync's failure.
+    pub fn close(&self) -> Result<()> {
+        self.threads.stop(&self.inner);
+        self.inner.log.close()
+    }
+}
+
+struct Release<'a>(Vec<&'a Shard>);
+
+impl Drop for Release<'_> {
+    fn drop(&mut self) {
+        for shard in &self.0 {
+            shard.release();
+        }
+    }
+}
+
+/// What one shard's clean records and cached blocks may take, in bytes. Both live in what the memtables,
+/// filters and indexes leave of the budget; a tenth stays for connections and the allocator.
+fn cache_shares(options: &Options, index_bytes: u64) -> (usize, u64) {
+    shares(options.memory_bytes, options.memtable_bytes, index_bytes)
+}
+
+fn shares(memory: u64, memtables: u64, index_bytes: u64) -> (usize, u64) {
+    let rest = (memory - memory / 10).saturating_sub(memtables + index_bytes);
+    let shard = (rest / SHARDS as u64).max(64 << 10);
+    ((shard * 7 / 10) as usize, shard * 3 / 10)
+}
+
+fn replay(
+    options: &Options,
+    schema: &dyn Schema,
+    disk: &Arc<dyn Disk>,
+    state: &crate::manifest::State,
+    shards: &[Shard],
+    flushed: &[u64; SHARDS],
+) -> Result<(Log, Recovery)> {
+    let start = LogStart {
+        min_lsn: flushed.iter().copied().min().unwrap_or_default().max(state.log_start),
+        max_lsn: flushed.iter().copied().max().unwrap_or_default().max(state.log_start),
+        min_seq: state.seq_high_water,
+    };
+    let log_options = LogOptions {
+        dir: crate::log::dir_in(&options.dir),
+        sync_mode: options.sync_mode,
+        segment_bytes: options.segment_bytes,
+    };
+    Log::open(disk.clone(), log_options, start, &mut |record| {
+        batch::parse(record.batch, |shard, key, value| {
+            let n = usize::from(shard);
+            if flushed.get(n).is_none_or(|&lsn| record.lsn <= lsn) {
+                return Ok(());
+            }
+            if let Some(shard) = shards.get(n) {
+                let mut state = shard.lock();
+                state.active.note(record.lsn, record.seq);
+                state.last_lsn = record.lsn;
+                state.apply(schema, schema.hash(key), key, value);
+            }
+            Ok(())
+        })
+    })
+}
+
+impl Inner {
+    /// Bytes of one shard's active memtable at which it is sealed. Shards differ a little, so that they do
+    /// not all flush at once although hashing fills them alike.
+    fn seal_at(&self, shard: u8) -> usize {
+        let share = self.memtable_bytes.load(Ordering::Relaxed) as usize / SHARDS / 2;
+        share * (96 + usize::from(shard)) / 160
+    }
+
+    /// After a commit on a held shard: seals its memtable when it is full.
+    pub(crate) fn after_commit(&self, shard: u8, state: &mut State) {
+        if state.active.bytes() >= self.seal_at(shard) {
+            state.seal();
+            self.background.wake();
+        }
+    }
+
+    /// Shares what the budget leaves between the caches.
+    pub(crate) fn share_memory(&self) {
+        let index: u64 = self.shards.iter().map(|s| s.lock().version.resident_bytes()).sum();
+        let memory = self.memory_bytes.load(Ordering::Relaxed);
+        let memtables = self.memtable_bytes.load(Ordering::Relaxed);
+        let (clean, blocks) = shares(memory, memtables, index);
+        for shard in &self.shards {
+            let mut state = shard.lock();
+            state.clean_max = clean;
+            if state.blocks.capacity() != blocks {
+                state.blocks.set_capacity(blocks);
+            }
+        }
+    }
+
+    /// Dirty bytes of all shards over what memtables may take: 1.0 is full.
+    pub(crate) fn memtable_fill(&self) -> f64 {
+        let dirty: usize = self.shards.iter().map(|s| s.lock().dirty_bytes()).sum();
+        dirty as f64 / self.memtable_bytes.load(Ordering::Relaxed).max(1) as f64
+    }
+
+    /// Lets go of the log that installed tables have made unnecessary.
+    pub(crate) fn release_log(&self) -> Result<()> {
+        // First the end, then the shards: a batch appended before this reading has been applied by the
+        // time its shard's lock is ours, since both happen under that lock.
+        let mut upto = self.log.appended();
+        for shard in &self.shards {
+            let state = shard.lock();
+            let oldest = state.sealed.first().map_or(state.active.first_lsn(), |s| s.first_lsn);
+            if oldest > 0 {
+                upto = upto.min(oldest - 1);
+            }
+        }
+        // Each step costs a manifest record, and only whole segments go.
+        let before = self.released.load(Ordering::Relaxed);
+        if upto < before + self.options.segment_bytes / 4 {
+            return Ok(());
+        }
+        self.manifest.commit(&[Edit::LogStart(upto)])?;
+        self.released.store(upto, Ordering::Relaxed);
+        self.log.release(upto);
+        Ok(())
+    }
+
+    /// Seals the shard with the oldest unflushed data, when the log has grown past its limit.
+    pub(crate) fn bound_log(&self) {
+        if self.log.bytes() <= self.options.log_bytes {
+            return;
+        }
+        let mut oldest: Option<(u64, usize)> = None;
+        for (n, shard) in self.shards.iter().enumerate() {
+            let state = shard.lock();
+            let first = state.active.first_lsn();
+            if first > 0 && oldest.is_none_or(|(lsn, _)| first < lsn) && state.sealed.is_empty() {
+                oldest = Some((first, n));
+            }
+        }
+        if let Some(shard) = oldest.and_then(|(_, n)| self.shards.get(n)) {
+            shard.lock().seal();
+            self.background.wake();
+        }
+    }
+
+    fn stats(&self) -> Stats {
+        let figures = &self.figures;
+        let mut stats = Stats {
+            log_bytes: self.log.bytes(),
+            flushes: figures.flushes.load(Ordering::Relaxed),
+            flushed_bytes: figures.flushed_bytes.load(Ordering::Relaxed),
+            compactions: figures.compactions.load(Ordering::Relaxed),
+            compacted_bytes: figures.compacted_bytes.load(Ordering::Relaxed),
+            background_errors: figures.background_errors.load(Ordering::Relaxed),
+            ..Stats::default()
+        };
+        for shard in &self.shards {
+            let state = shard.lock();
+            stats.memtable_bytes += state.dirty_bytes() as u64;
+            stats.hot_bytes += state.table.bytes() as u64;
+            stats.hot_records += state.table.len() as u64;
+            stats.block_bytes += state.blocks.weight();
+            stats.index_bytes += state.version.resident_bytes();
+            stats.unsettled += state.unsettled() as u64;
+            for table in state.version.tables() {
+                stats.tables += 1;
+                stats.table_bytes += table.meta().bytes;
+            }
+            stats.level0_tables += state.version.level(0).len() as u64;
+            stats.reads.hot += state.reads.hot;
+            stats.reads.filtered += state.reads.filtered;
+            stats.reads.block += state.reads.block;
+            stats.reads.cold += state.reads.cold;
+        }
+        stats
+    }
+
+    /// Counts that belong to a settled key: found below, so it was counted once too often.
+    pub(crate) fn settled(&self, counts: &mut Counts, key: &[u8]) {
+        if let Some(group) = self.schema.group(key) {
+            crate::memtable::add(counts, group, -1);
+        }
+    }
+}

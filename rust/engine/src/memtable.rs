@@ -1,0 +1,214 @@
+//! What was written since the last flush: the active memtable, and sealed ones on their way to disk.
+//!
+//! Point look-ups never come here: the hot-key table holds every entry of every memtable. A memtable is
+//! what is needed beside it: the list of what to flush, and the order for range reads. The order is a
+//! BTreeMap that is brought up to date when a range read asks for it; a shard that only sees point reads
+//! and writes pays for it once, by sorting, on the flush thread.
+//!
+//! Invariants:
+//! 1. One slot per key; an overwrite replaces the slot's entry.
+//! 2. Sealing ends all change: entries of a sealed memtable are read without the shard's lock.
+
+use crate::entry::EntryRef;
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::OnceLock;
+
+/// The memtable that takes a shard's writes.
+pub(crate) struct Memtable {
+    id: u32,
+    slots: Vec<EntryRef>,
+    order: BTreeMap<Box<[u8]>, u32>,
+    bytes: usize,
+    first_lsn: u64,
+    last_lsn: u64,
+    last_seq: u64,
+    unsettled: Vec<u32>,
+}
+
+/// Exact counts of a shard, by group.
+pub(crate) type Counts = Vec<(u32, i64)>;
+
+/// Adds to one group's count.
+pub(crate) fn add(counts: &mut Counts, group: u32, delta: i64) {
+    match counts.iter_mut().find(|(g, _)| *g == group) {
+        Some((_, count)) => *count += delta,
+        None => counts.push((group, delta)),
+    }
+}
+
+impl Memtable {
+    /// An empty memtable. Ids start at 1: 0 marks clean entries.
+    pub(crate) fn new(id: u32) -> Memtable {
+        Memtable {
+            id,
+            slots: Vec::new(),
+            order: BTreeMap::new(),
+            bytes: 0,
+            first_lsn: 0,
+            last_lsn: 0,
+            last_seq: 0,
+            unsettled: Vec::new(),
+        }
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.id
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// Bytes of the entries and of what this memtable keeps beside them.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The lsn of the oldest batch in here; 0 when there is none.
+    pub(crate) fn first_lsn(&self) -> u64 {
+        self.first_lsn
+    }
+
+    /// The slot that the next new key gets.
+    pub(crate) fn next_slot(&self) -> u32 {
+        self.slots.len() as u32
+    }
+
+    /// Notes that a batch has reached this shard.
+    pub(crate) fn note(&mut self, lsn: u64, seq: u64) {
+        if self.first_lsn == 0 {
+            self.first_lsn = lsn;
+        }
+        self.last_lsn = lsn;
+        self.last_seq = seq;
+    }
+
+    /// Adds the entry of a key that is not in this memtable.
+    pub(crate) fn push(&mut self, entry: EntryRef) {
+        self.bytes += entry.size() + size_of::<EntryRef>();
+        self.slots.push(entry);
+    }
+
+    /// Puts a newer entry of the same key into its slot.
+    pub(crate) fn replace(&mut self, entry: EntryRef) {
+        if let Some(slot) = self.slots.get_mut(entry.slot() as usize) {
+            self.bytes += entry.size();
+            self.bytes -= slot.size().min(self.bytes);
+            *slot = entry;
+        }
+    }
+
+    /// Notes that nobody knows yet whether tables hold an older version of the key in `slot`.
+    pub(crate) fn unsettled(&mut self, slot: u32) {
+        self.unsettled.push(slot);
+    }
+
+    /// How many keys are unsettled.
+    pub(crate) fn unsettled_len(&self) -> usize {
+        self.unsettled.len()
+    }
+
+    /// Takes the unsettled keys, to settle them.
+    pub(crate) fn take_unsettled(&mut self) -> Vec<EntryRef> {
+        let slots = std::mem::take(&mut self.unsettled);
+        slots.iter().filter_map(|&s| self.slots.get(s as usize).cloned()).collect()
+    }
+
+    /// Gives back keys that could not be settled.
+    pub(crate) fn return_unsettled(&mut self, entries: &[EntryRef]) {
+        self.unsettled.extend(entries.iter().map(EntryRef::slot));
+    }
+
+    /// Brings the order up to date.
+    fn sort(&mut self) {
+        for i in self.order.len()..self.slots.len() {
+            if let Some(entry) = self.slots.get(i) {
+                let key = Box::from(entry.key());
+                self.bytes += entry.key().len() + 24;
+                self.order.insert(key, i as u32);
+            }
+        }
+    }
+
+    /// The entries between two keys, in order.
+    pub(crate) fn range(
+        &mut self,
+        from: Bound<&[u8]>,
+        to: Bound<&[u8]>,
+    ) -> impl DoubleEndedIterator<Item = &EntryRef> {
+        self.sort();
+        self.order
+            .range::<[u8], _>((from, to))
+            .filter_map(|(_, &slot)| self.slots.get(slot as usize))
+    }
+
+    /// Ends all change.
+    pub(crate) fn seal(self, counts: Counts) -> Sealed {
+        let sorted = OnceLock::new();
+        if self.order.len() == self.slots.len() {
+            let entries =
+                self.order.values().filter_map(|&s| self.slots.get(s as usize).cloned()).collect();
+            // A fresh cell: setting it cannot fail.
+            sorted.get_or_init(|| entries);
+        }
+        Sealed {
+            id: self.id,
+            bytes: self.bytes,
+            first_lsn: self.first_lsn,
+            last_lsn: self.last_lsn,
+            last_seq: self.last_seq,
+            unsettled: parking_lot::Mutex::new(
+                self.unsettled
+                    .iter()
+                    .filter_map(|&s| self.slots.get(s as usize).cloned())
+                    .collect(),
+            ),
+            counts: parking_lot::Mutex::new(counts),
+            slots: self.slots,
+            sorted,
+        }
+    }
+}
+
+/// A memtable that takes no more writes and waits for its flush.
+pub(crate) struct Sealed {
+    pub(crate) id: u32,
+    pub(crate) bytes: usize,
+    pub(crate) first_lsn: u64,
+    pub(crate) last_lsn: u64,
+    pub(crate) last_seq: u64,
+    /// Keys of which it is not known whether tables hold an older version.
+    pub(crate) unsettled: parking_lot::Mutex<Vec<EntryRef>>,
+    /// The shard's counts at the moment of sealing; unsettled keys count as new until settled.
+    pub(crate) counts: parking_lot::Mutex<Counts>,
+    slots: Vec<EntryRef>,
+    sorted: OnceLock<Vec<EntryRef>>,
+}
+
+impl Sealed {
+    /// The entries in order of their keys. Sorts on first use.
+    pub(crate) fn sorted(&self) -> &[EntryRef] {
+        self.sorted.get_or_init(|| {
+            let mut entries = self.slots.clone();
+            entries.sort_unstable_by(|a, b| a.key().cmp(b.key()));
+            entries
+        })
+    }
+
+    /// The entries between two keys, in order.
+    pub(crate) fn range(&self, from: Bound<&[u8]>, to: Bound<&[u8]>) -> &[EntryRef] {
+        let sorted = self.sorted();
+        let start = match from {
+            Bound::Included(k) => sorted.partition_point(|e| e.key() < k),
+            Bound::Excluded(k) => sorted.partition_point(|e| e.key() <= k),
+            Bound::Unbounded => 0,
+        };
+        let end = match to {
+            Bound::Included(k) => sorted.partition_point(|e| e.key() <= k),
+            Bound::Excluded(k) => sorted.partition_point(|e| e.key() < k),
+            Bound::Unbounded => sorted.len(),
+        };
+        sorted.get(start..end.max(start)).unwrap_or_default()
+    }
+}

@@ -1,0 +1,267 @@
+//! One shard: a lock around plain single-threaded structures.
+//!
+//! The lock is held for memory work only. Whoever has to hold a shard for longer (a command that
+//! finishes on a pool thread) reserves it first, and event loops that meet a reserved shard go and wait
+//! elsewhere instead of blocking.
+
+use crate::entry::EntryRef;
+use crate::hot::HotTable;
+use crate::memtable::{Counts, Memtable, Sealed, add};
+use crate::schema::Schema;
+use crate::table::Block;
+use crate::version::Version;
+use parking_lot::{Mutex, MutexGuard};
+use quick_cache::{Weighter, unsync::Cache};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Waker;
+
+/// A record larger than this is served from its block and never copied into the hot-key table.
+const HOT_RECORD_MAX: usize = 16 << 10;
+/// Lines that the eviction clock passes at most per insert.
+const EVICTION_STEPS: usize = 16;
+
+#[derive(Clone)]
+pub(crate) struct BlockWeight;
+
+impl Weighter<(u64, u32), Block> for BlockWeight {
+    fn weight(&self, _: &(u64, u32), block: &Block) -> u64 {
+        block.bytes() as u64 + 64
+    }
+}
+
+pub(crate) type BlockCache = Cache<(u64, u32), Block, BlockWeight>;
+
+/// What the lock protects.
+pub(crate) struct State {
+    pub(crate) table: HotTable,
+    pub(crate) active: Memtable,
+    /// Oldest first.
+    pub(crate) sealed: Vec<Arc<Sealed>>,
+    pub(crate) version: Arc<Version>,
+    pub(crate) blocks: BlockCache,
+    /// Live keys by group; unsettled ones count as new until they are settled.
+    pub(crate) counts: Counts,
+    /// The lsn of the last batch that touched this shard.
+    pub(crate) last_lsn: u64,
+    /// Every batch with a sequence number up to this one is in this shard's tables.
+    pub(crate) flushed_seq: u64,
+    /// Bytes that clean records may take.
+    pub(crate) clean_max: usize,
+    /// Reads answered from memory, from a cached block, and by going to the disk.
+    pub(crate) reads: Reads,
+}
+
+/// Where reads were answered.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Reads {
+    /// From the hot-key table.
+    pub hot: u64,
+    /// By filters alone: no table has the key.
+    pub filtered: u64,
+    /// From a block in memory.
+    pub block: u64,
+    /// Not in memory.
+    pub cold: u64,
+}
+
+#[repr(align(128))]
+pub(crate) struct Shard {
+    state: Mutex<State>,
+    reserved: AtomicBool,
+    waiting: Mutex<Vec<Waker>>,
+    /// One at a time settles, flushes or compacts.
+    pub(crate) settling: Mutex<()>,
+    pub(crate) compacting: AtomicBool,
+    pub(crate) flushing: AtomicBool,
+}
+
+impl Shard {
+    pub(crate) fn new(
+        version: Version,
+        counts: Counts,
+        flushed_seq: u64,
+        clean_max: usize,
+        block_max: u64,
+    ) -> Shard {
+        Shard {
+            state: Mutex::new(State {
+                table: HotTable::new(),
+                active: Memtable::new(1),
+                sealed: Vec::new(),
+                version: Arc::new(version),
+                blocks: Cache::with_weighter(
+                    (block_max / 4096) as usize + 8,
+                    block_max,
+                    BlockWeight,
+                ),
+                counts,
+                last_lsn: 0,
+                flushed_seq,
+                clean_max,
+                reads: Reads::default(),
+            }),
+            reserved: AtomicBool::new(false),
+            waiting: Mutex::new(Vec::new()),
+            settling: Mutex::new(()),
+            compacting: AtomicBool::new(false),
+            flushing: AtomicBool::new(false),
+        }
+    }
+
+    /// The lock, for an event loop: `None` when a long operation holds the shard.
+    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, State>> {
+        let mut spins = 0u32;
+        loop {
+            if let Some(state) = self.state.try_lock() {
+                return Some(state);
+            }
+            if self.reserved.load(Ordering::Acquire) {
+                return None;
+            }
+            spins += 1;
+            if spins % 64 == 0 {
+                // The holder may have lost its core.
+                std::thread::yield_now();
+            } else {
+                std::hint::spin_loop();
+            }
+        }
+    }
+
+    /// The lock, for a thread that may wait.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+
+    /// Announces that the lock will be held for long.
+    pub(crate) fn reserve(&self) {
+        self.reserved.store(true, Ordering::Release);
+    }
+
+    /// Ends a reservation; the caller has given up the lock.
+    pub(crate) fn release(&self) {
+        self.reserved.store(false, Ordering::Release);
+        for waker in self.waiting.lock().drain(..) {
+            waker.wake();
+        }
+    }
+
+    /// Whether the shard can be had; if not, `waker` is called when that may have changed.
+    pub(crate) fn poll_free(&self, waker: &Waker) -> bool {
+        if !self.reserved.load(Ordering::Acquire) {
+            return true;
+        }
+        self.waiting.lock().push(waker.clone());
+        !self.reserved.load(Ordering::Acquire)
+    }
+}
+
+impl State {
+    /// The oldest memtable that is not flushed: entries of older ones are clean.
+    fn oldest_dirty(&self) -> u32 {
+        self.sealed.first().map_or(self.active.id(), |s| s.id)
+    }
+
+    /// Bytes in memtables.
+    pub(crate) fn dirty_bytes(&self) -> usize {
+        self.active.bytes() + self.sealed.iter().map(|s| s.bytes).sum::<usize>()
+    }
+
+    /// Whether tables may hold the key. Filters only; never wrong when it says no.
+    fn tables_may_hold(&self, hash: u64, key: &[u8]) -> bool {
+        self.version.candidates(key, hash).next().is_some()
+    }
+
+    /// Applies one logged effect.
+    pub(crate) fn apply(
+        &mut self,
+        schema: &dyn Schema,
+        hash: u64,
+        key: &[u8],
+        value: Option<&[u8]>,
+    ) {
+        let active = self.active.id();
+        let Some(at) = self.table.find(hash, key) else {
+            return self.apply_new(schema, hash, key, value);
+        };
+        let slot = self.active.next_slot();
+        let Some(entry) = self.table.at_mut(at) else { return };
+        let was_live = entry.value().is_some();
+        if entry.memtable() == active {
+            if !entry.overwrite(value, active, None) {
+                let mut new = EntryRef::new(key, hash, value, active, entry.slot());
+                new.set_nothing_below(entry.nothing_below());
+                self.active.replace(new.clone());
+                self.table.replace(at, new);
+            }
+        } else {
+            // What is below is this very entry, flushed or on its way: a tombstone has to hide it, unless
+            // it is a clean note that nothing is there.
+            if entry.overwrite(value, active, Some((active, slot))) {
+                entry.set_nothing_below(false);
+                self.active.push(entry.clone());
+            } else {
+                let new = EntryRef::new(key, hash, value, active, slot);
+                self.active.push(new.clone());
+                self.table.replace(at, new);
+            }
+        }
+        let delta = i64::from(value.is_some()) - i64::from(was_live);
+        if delta != 0
+            && let Some(group) = schema.group(key)
+        {
+            add(&mut self.counts, group, delta);
+        }
+    }
+
+    /// Applies an effect on a key of which nothing is in memory.
+    fn apply_new(&mut self, schema: &dyn Schema, hash: u64, key: &[u8], value: Option<&[u8]>) {
+        let below = self.tables_may_hold(hash, key);
+        if !below && value.is_none() {
+            return;
+        }
+        let slot = self.active.next_slot();
+        let mut entry = EntryRef::new(key, hash, value, self.active.id(), slot);
+        entry.set_nothing_below(!below);
+        self.active.push(entry.clone());
+        self.table.insert(hash, entry);
+        if let Some(group) = schema.group(key) {
+            add(&mut self.counts, group, i64::from(value.is_some()));
+            if below {
+                // Counted as new; settling takes one away if a table has it after all.
+                self.active.unsettled(slot);
+            }
+        }
+        self.evict();
+    }
+
+    /// Keeps a clean copy of a record that a table holds.
+    pub(crate) fn keep_clean(&mut self, hash: u64, key: &[u8], value: &[u8]) -> bool {
+        if value.len() > HOT_RECORD_MAX.min(self.clean_max / 4) {
+            return false;
+        }
+        self.evict();
+        self.table.insert(hash, EntryRef::new(key, hash, Some(value), 0, 0));
+        true
+    }
+
+    /// Lets the clock pass while clean records take more than their share.
+    pub(crate) fn evict(&mut self) {
+        let clean = self.table.entry_bytes().saturating_sub(self.dirty_bytes());
+        if clean > self.clean_max {
+            let oldest = self.oldest_dirty();
+            self.table.evict(clean - self.clean_max, EVICTION_STEPS, |memtable| memtable < oldest);
+        }
+    }
+
+    /// Seals the active memtable, if there is something in it.
+    pub(crate) fn seal(&mut self) {
+        if self.active.is_empty() {
+            return;
+        }
+        let next = Memtable::new(self.active.id() + 1);
+        let full = std::mem::replace(&mut self.active, next);
+        self.sealed.push(Arc::new(full.seal(self.counts.clone())));
+    }
+}
