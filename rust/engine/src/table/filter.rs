@@ -209,6 +209,18 @@ mod tests {
     }
 
     #[test]
+    fn a_fuse_filter_of_any_small_size_can_be_built() {
+        for n in 1..400 {
+            // Neighbouring numbers too: the schema's hash need not be a good one.
+            for keys in [hashes(n, 77), (0..n as u64).collect()] {
+                let bytes = build(keys.clone());
+                let filter = Filter::read(&bytes).unwrap();
+                assert!(bytes[0] == FUSE && keys.iter().all(|&h| filter.may_contain(h)), "{n}");
+            }
+        }
+    }
+
+    #[test]
     fn a_large_filter_takes_nine_bits_a_key() {
         let filter = Filter::read(&build(hashes(1_000_000, 5))).unwrap();
         let bits = filter.resident_bytes() as f64 * 8.0 / 1e6;
