@@ -1,1 +1,26 @@
-//! data
+//! Redis's types on the engine: what a command does to the data, without sockets, RESP or threads.
+//!
+//! `ENCODING.md` draws every record; [`view`] is what a command sees.
+
+pub mod dbmap;
+mod error;
+pub mod expire;
+mod header;
+pub mod keys;
+mod limits;
+mod place;
+mod record;
+pub mod scan;
+mod schema;
+mod store;
+pub mod string;
+mod view;
+
+pub use error::{
+    Error, NO_SUCH_KEY, NOT_A_FLOAT, NOT_AN_INTEGER, OVERFLOW, Result, SYNTAX, WRONG_TYPE,
+};
+pub use header::{Header, Kind, encoding, exploded_body};
+pub use limits::Limits;
+pub use place::Key;
+pub use store::Store;
+pub use view::{Event, Parts, Read, Surroundings, Write, event_class};

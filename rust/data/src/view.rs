@@ -468,6 +468,11 @@ impl<'e> Write<'e> {
         self.0.batch.len()
     }
 
+    /// The size of what is staged, in bytes.
+    pub fn staged_bytes(&self) -> usize {
+        self.0.batch.bytes().len()
+    }
+
     /// Drops what was staged after `len`: a command inside a transaction failed.
     pub fn roll_back(&mut self, len: usize) {
         self.0.batch.truncate(len);

@@ -14,6 +14,7 @@ use crate::shard::{Shard, State};
 use crate::table::{BuildOptions, Compression, Table, TableBuilder, table_path, tables_dir};
 use crate::version::Version;
 use parking_lot::{Condvar, Mutex};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
@@ -240,7 +241,7 @@ impl Inner {
         let mut table = None;
         if entries.iter().any(|e| kept(&e)) {
             let id = self.next_file.fetch_add(1, Ordering::Relaxed);
-            let built = self.build(id, entries.iter().filter(kept))?;
+            let built = self.build(&self.options.dir, id, entries.iter().filter(kept))?;
             edits.push(Edit::AddTable { shard: n as u8, level: 0, meta: built.meta().clone() });
             edits.push(Edit::NextFile(self.next_file.load(Ordering::Relaxed)));
             self.figures.flushed_bytes.fetch_add(built.meta().bytes, Ordering::Relaxed);
@@ -266,12 +267,13 @@ impl Inner {
         Ok(())
     }
 
-    fn build<'a>(
+    /// Writes sorted entries as table `id` of `dir`. Syncs the file, and the directory of tables.
+    pub(crate) fn build<'a>(
         &self,
+        dir: &Path,
         id: u64,
         entries: impl Iterator<Item = &'a EntryRef>,
     ) -> Result<Arc<Table>> {
-        let dir = &self.options.dir;
         let path = table_path(dir, id);
         let io = |e: &std::io::Error| Error::io(format!("writing {}", path.display()), e);
         let make = || -> Result<Arc<Table>> {
@@ -297,37 +299,27 @@ impl Inner {
     }
 
     /// Looks up in the tables which unsettled keys of a shard were there before, and corrects the counts.
+    /// A command that holds the shard may do the same meanwhile (`Guard::settled_count`): what it settled
+    /// is not settled again.
     pub(crate) fn settle(&self, n: usize) -> Result<()> {
         let shard = self.shard(n)?;
         let _one = shard.settling.lock();
-        let (version, sealed, active_id, active) = {
-            let mut state = shard.lock();
-            let taken = state.active.take_unsettled();
-            (state.version.clone(), state.sealed.clone(), state.active.id(), taken)
+        let (version, rounds, lists) = {
+            let state = shard.lock();
+            (state.version.clone(), state.settled_rounds, state.unsettled_lists())
         };
-        for memtable in &sealed {
-            let keys = memtable.unsettled.lock().clone();
+        for (id, keys) in lists {
             let found = self.find_below(&version, &keys)?;
             let mut state = shard.lock();
-            memtable.unsettled.lock().clear();
-            self.correct(&mut state, memtable.id, &found);
-        }
-        match self.find_below(&version, &active) {
-            Ok(found) => {
-                let mut state = shard.lock();
-                self.correct(&mut state, active_id, &found);
-                Ok(())
+            if state.settled_rounds != rounds {
+                drop(state);
+                drop(_one);
+                return self.settle(n);
             }
-            Err(e) => {
-                let mut state = shard.lock();
-                if state.active.id() == active_id {
-                    state.active.return_unsettled(&active);
-                } else if let Some(sealed) = state.sealed.iter().find(|s| s.id == active_id) {
-                    sealed.unsettled.lock().extend(active.iter().cloned());
-                }
-                Err(e)
-            }
+            state.take_settled(id, keys.len());
+            self.correct(&mut state, id, &found);
         }
+        Ok(())
     }
 
     fn find_below(&self, version: &Version, keys: &[EntryRef]) -> Result<Vec<EntryRef>> {
@@ -342,7 +334,7 @@ impl Inner {
 
     /// Takes back what `found` keys of memtable `id` were counted too often: in the shard's counts, and in
     /// what that memtable and every later one noted when it was sealed.
-    fn correct(&self, state: &mut State, id: u32, found: &[EntryRef]) {
+    pub(crate) fn correct(&self, state: &mut State, id: u32, found: &[EntryRef]) {
         for entry in found {
             self.settled(&mut state.counts, entry.key());
             for sealed in state.sealed.iter().filter(|s| s.id >= id) {
@@ -478,5 +470,32 @@ impl State {
     pub(crate) fn unsettled(&self) -> usize {
         self.active.unsettled_len()
             + self.sealed.iter().map(|s| s.unsettled.lock().len()).sum::<usize>()
+    }
+
+    /// Those keys, by memtable; none is empty.
+    pub(crate) fn unsettled_lists(&self) -> Vec<(u32, Vec<EntryRef>)> {
+        let sealed = self.sealed.iter().map(|s| (s.id, s.unsettled.lock().clone()));
+        let active = (self.active.id(), self.active.unsettled_entries());
+        sealed.chain([active]).filter(|(_, keys)| !keys.is_empty()).collect()
+    }
+
+    /// The first `n` unsettled keys of a memtable are settled; it may have been sealed since.
+    fn take_settled(&mut self, id: u32, n: usize) {
+        if self.active.id() == id {
+            self.active.settled(n);
+        } else if let Some(sealed) = self.sealed.iter().find(|s| s.id == id) {
+            let mut keys = sealed.unsettled.lock();
+            let n = n.min(keys.len());
+            keys.drain(..n);
+        }
+    }
+
+    /// Only `keys` of a memtable are unsettled still.
+    pub(crate) fn set_unsettled(&mut self, id: u32, keys: Vec<EntryRef>) {
+        if self.active.id() == id {
+            self.active.set_unsettled(&keys);
+        } else if let Some(sealed) = self.sealed.iter().find(|s| s.id == id) {
+            *sealed.unsettled.lock() = keys;
+        }
     }
 }

@@ -13,6 +13,9 @@ use parking_lot::MutexGuard;
 use smallvec::SmallVec;
 use std::sync::Arc;
 
+/// Unsettled keys of one shard whose blocks a command loads in one round.
+const SETTLE_MISSES: usize = 64;
+
 /// A set of shards: bit n stands for shard n.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ShardSet(pub u64);
@@ -270,4 +273,72 @@ impl<'e> Guard<'e> {
         let counts = self.held.get(index).map(|(_, state)| &state.counts);
         Ok(counts.and_then(|c| c.iter().find(|(g, _)| *g == group)).map_or(0, |(_, n)| *n))
     }
+
+    /// Live keys of a group in one held shard, exactly: keys of which it was not known whether they had
+    /// been there before are looked up first, a bounded number in each run of the command.
+    ///
+    /// # Errors
+    /// `Miss` when a block has to be loaded first, `NotHeld`, or damage.
+    pub fn settled_count(&mut self, shard: u8, group: u32) -> Result<i64> {
+        let index = self.index(shard)?;
+        if let Some((_, state)) = self.held.get_mut(index)
+            && state.unsettled() > 0
+        {
+            settle(self.engine, state, &mut self.loads, self.may_wait)?;
+        }
+        self.count(shard, group)
+    }
+
+    /// Forgets the counts of a group whose keys nobody can reach any more, in the shards that are held.
+    pub fn forget(&mut self, group: u32) {
+        for (_, state) in &mut self.held {
+            state.counts.retain(|(g, _)| *g != group);
+        }
+    }
+}
+
+/// Settles what is unsettled in a held shard, as far as blocks are there.
+fn settle(engine: &Inner, state: &mut State, loads: &mut Loads, may_wait: bool) -> Result<()> {
+    let mut missed = 0;
+    let version = state.version.clone();
+    for (id, keys) in state.unsettled_lists() {
+        let mut fetch = Fetch { blocks: &mut state.blocks, loads, may_wait };
+        let (mut found, mut left) = (Vec::new(), Vec::new());
+        for entry in keys {
+            if missed >= SETTLE_MISSES {
+                left.push(entry);
+                continue;
+            }
+            match held_below(engine, &version, entry.key(), &mut fetch) {
+                Ok(true) => found.push(entry),
+                Ok(false) => {}
+                Err(Error::Miss) => {
+                    missed += 1;
+                    left.push(entry);
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        // Not a staged effect, and none is needed: it only makes the same counts exact.
+        state.settled_rounds += 1;
+        state.set_unsettled(id, left);
+        engine.correct(state, id, &found);
+    }
+    if missed > 0 { Err(Error::Miss) } else { Ok(()) }
+}
+
+/// Whether tables hold a live version of a key.
+fn held_below(
+    engine: &Inner,
+    version: &crate::version::Version,
+    key: &[u8],
+    fetch: &mut Fetch<'_>,
+) -> Result<bool> {
+    for table in version.candidates(key, engine.schema.hash(key)) {
+        let Some(no) = table.block_for(key) else { continue };
+        if let Some(value) = fetch.block(table, no)?.get(key) {
+            return Ok(value.is_some());
+        }
+    }
+    Ok(false)
 }

@@ -109,14 +109,19 @@ impl Memtable {
         self.unsettled.len()
     }
 
-    /// Takes the unsettled keys, to settle them.
-    pub(crate) fn take_unsettled(&mut self) -> Vec<EntryRef> {
-        let slots = std::mem::take(&mut self.unsettled);
-        slots.iter().filter_map(|&s| self.slots.get(s as usize).cloned()).collect()
+    /// The unsettled keys, oldest first.
+    pub(crate) fn unsettled_entries(&self) -> Vec<EntryRef> {
+        self.unsettled.iter().filter_map(|&s| self.slots.get(s as usize).cloned()).collect()
     }
 
-    /// Gives back keys that could not be settled.
-    pub(crate) fn return_unsettled(&mut self, entries: &[EntryRef]) {
+    /// The first `n` unsettled keys are settled.
+    pub(crate) fn settled(&mut self, n: usize) {
+        self.unsettled.drain(..n.min(self.unsettled.len()));
+    }
+
+    /// Only these are unsettled still.
+    pub(crate) fn set_unsettled(&mut self, entries: &[EntryRef]) {
+        self.unsettled.clear();
         self.unsettled.extend(entries.iter().map(EntryRef::slot));
     }
 

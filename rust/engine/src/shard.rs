@@ -42,6 +42,8 @@ pub(crate) struct State {
     pub(crate) blocks: BlockCache,
     /// Live keys by group; unsettled ones count as new until they are settled.
     pub(crate) counts: Counts,
+    /// How often a command has settled keys itself.
+    pub(crate) settled_rounds: u64,
     /// The lsn of the last batch that touched this shard.
     pub(crate) last_lsn: u64,
     /// Every batch with a sequence number up to this one is in this shard's tables.
@@ -96,6 +98,7 @@ impl Shard {
                     BlockWeight,
                 ),
                 counts,
+                settled_rounds: 0,
                 last_lsn: 0,
                 flushed_seq,
                 clean_max,
@@ -248,10 +251,15 @@ impl State {
 
     /// Lets the clock pass while clean records take more than their share.
     pub(crate) fn evict(&mut self) {
+        self.evict_all(EVICTION_STEPS);
+    }
+
+    /// Lets the clock pass up to `steps` lines.
+    pub(crate) fn evict_all(&mut self, steps: usize) {
         let clean = self.table.entry_bytes().saturating_sub(self.dirty_bytes());
         if clean > self.clean_max {
             let oldest = self.oldest_dirty();
-            self.table.evict(clean - self.clean_max, EVICTION_STEPS, |memtable| memtable < oldest);
+            self.table.evict(clean - self.clean_max, steps, |memtable| memtable < oldest);
         }
     }
 

@@ -1,0 +1,247 @@
+//! What can be done to a key whatever its type: delete, rename, move, copy, measure.
+//!
+//! A large value's elements belong to its generation, not to its name. Inside a shard a RENAME or MOVE
+//! writes the header anew and lets the root record name the new owner: O(1). Into another shard, and for
+//! COPY, the elements are copied under a new generation.
+
+use crate::error::{Error, NO_SUCH_KEY, Result};
+use crate::header::{Header, Kind};
+use crate::place::Key;
+use crate::string;
+use crate::view::{Read, Write, event_class};
+use std::ops::{Bound, ControlFlow};
+
+/// Elements are copied in pieces of about this size, in bytes.
+const PIECE: usize = 1 << 20;
+/// No command stages more than this, in bytes: the log takes a batch whole.
+const STAGED_MAX: usize = 1 << 30;
+/// Elements that MEMORY USAGE looks at unless told.
+pub const USAGE_SAMPLES: u64 = 5;
+
+/// A header that outlives the view's borrow.
+struct Owned {
+    header: Header<'static>,
+    body: Vec<u8>,
+}
+
+impl Owned {
+    fn new(header: Header<'_>) -> Owned {
+        let body = header.body.to_vec();
+        let Header { kind, encoding, expire_ms, .. } = header;
+        Owned { header: Header { kind, encoding, expire_ms, body: &[] }, body }
+    }
+
+    fn header(&self) -> Header<'_> {
+        Header { body: &self.body, ..self.header }
+    }
+
+    /// Claims another generation.
+    fn set_generation(&mut self, generation: u64) {
+        if let Some(bytes) = self.body.first_chunk_mut::<8>() {
+            *bytes = generation.to_le_bytes();
+        }
+    }
+}
+
+/// Deletes a key. True when it was there. O(1) whatever it holds.
+///
+/// # Errors
+/// `Again`, or damage.
+pub fn delete(w: &mut Write<'_>, key: Key<'_>) -> Result<bool> {
+    let Some(before) = w.header(key)?.map(|h| h.expire_ms) else { return Ok(false) };
+    w.delete_header(key, before);
+    w.event(event_class::GENERIC, "del", key);
+    Ok(true)
+}
+
+/// Whether a key is there.
+///
+/// # Errors
+/// `Again`, or damage.
+pub fn exists(r: &mut Read<'_>, key: Key<'_>) -> Result<bool> {
+    Ok(r.header(key)?.is_some())
+}
+
+/// A key's type.
+///
+/// # Errors
+/// `Again`, or damage.
+pub fn kind(r: &mut Read<'_>, key: Key<'_>) -> Result<Option<Kind>> {
+    Ok(r.header(key)?.map(|h| h.kind))
+}
+
+/// Gives a key another name; what had that name before is replaced, or refused if `only_new`. False when
+/// it was refused. The expiry goes with the key.
+///
+/// # Errors
+/// "ERR no such key", `Again`, or damage.
+pub fn rename(w: &mut Write<'_>, from: Key<'_>, to: Key<'_>, only_new: bool) -> Result<bool> {
+    let Some(header) = w.header(from)? else { return Err(NO_SUCH_KEY) };
+    let mut value = Owned::new(header);
+    if from.name == to.name {
+        return Ok(!only_new);
+    }
+    let replaced = w.header(to)?.map(|h| h.expire_ms);
+    if only_new && replaced.is_some() {
+        return Ok(false);
+    }
+    w.delete_header(from, value.header.expire_ms);
+    if let Some(generation) = value.header().generation() {
+        if from.shard() == to.shard() {
+            w.put_root(to, generation);
+        } else {
+            copy_elements(w, from, generation, to, &mut value)?;
+        }
+    }
+    w.put_header(to, &value.header(), replaced.flatten());
+    w.event(event_class::GENERIC, "rename_from", from);
+    w.event(event_class::GENERIC, "rename_to", to);
+    Ok(true)
+}
+
+/// Moves a key into another logical database, which must exist and not be the selected one. False when the
+/// key is not there, or one of its name is there already.
+///
+/// # Errors
+/// `Again`, or damage.
+pub fn move_to(w: &mut Write<'_>, key: Key<'_>, db: u32) -> Result<bool> {
+    let source = w.db();
+    let Some(header) = w.header(key)? else { return Ok(false) };
+    let value = Owned::new(header);
+    w.switch_db(db);
+    let taken = w.header(key)?.is_some();
+    w.switch_db(source);
+    if taken {
+        return Ok(false);
+    }
+    w.delete_header(key, value.header.expire_ms);
+    w.switch_db(db);
+    // One name has one place in all databases: the elements stay where they are.
+    if let Some(generation) = value.header().generation() {
+        w.put_root(key, generation);
+    }
+    w.put_header(key, &value.header(), None);
+    w.switch_db(source);
+    w.event(event_class::GENERIC, "move_from", key);
+    w.switch_db(db);
+    w.event(event_class::GENERIC, "move_to", key);
+    w.switch_db(source);
+    Ok(true)
+}
+
+/// Copies a key, with its expiry, to another name or into another logical database, which must exist.
+/// False when the key is not there, or the target is and `replace` is false.
+///
+/// # Errors
+/// `Again`, or damage; a value too large for one batch is refused.
+pub fn copy(
+    w: &mut Write<'_>,
+    from: Key<'_>,
+    to: Key<'_>,
+    to_db: u32,
+    replace: bool,
+) -> Result<bool> {
+    let source = w.db();
+    let Some(header) = w.header(from)? else { return Ok(false) };
+    let mut value = Owned::new(header);
+    w.switch_db(to_db);
+    let replaced = w.header(to)?.map(|h| h.expire_ms);
+    let copies = replace || replaced.is_none();
+    if copies {
+        if let Some(generation) = value.header().generation() {
+            copy_elements(w, from, generation, to, &mut value)?;
+        }
+        w.put_header(to, &value.header(), replaced.flatten());
+        w.event(event_class::GENERIC, "copy_to", to);
+    }
+    w.switch_db(source);
+    Ok(copies)
+}
+
+/// Copies the elements of `generation` under a new one, owned by `to` in the selected database, and lets
+/// `value` claim that.
+fn copy_elements(
+    w: &mut Write<'_>,
+    from: Key<'_>,
+    generation: u64,
+    to: Key<'_>,
+    value: &mut Owned,
+) -> Result<()> {
+    let new = w.new_generation(to);
+    value.set_generation(new);
+    let mut piece: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+    loop {
+        let after = piece.last().map(|(sub, _)| sub.clone());
+        let start = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        piece.clear();
+        let mut bytes = 0;
+        let end = Bound::Unbounded;
+        w.scan_elements(from, generation, start, end, false, &mut |sub, value| {
+            piece.push((sub.to_vec(), value.to_vec()));
+            bytes += sub.len() + value.len();
+            Ok(if bytes < PIECE { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+        })?;
+        for (sub, element) in &piece {
+            w.put_element(to, new, sub, element);
+        }
+        if w.staged_bytes() > STAGED_MAX {
+            return Err(Error::reply("ERR the value is too large to be copied"));
+        }
+        if bytes < PIECE {
+            return Ok(());
+        }
+    }
+}
+
+/// What OBJECT ENCODING answers.
+///
+/// # Errors
+/// `Again`, or damage.
+pub fn encoding_name(r: &mut Read<'_>, key: Key<'_>) -> Result<Option<&'static str>> {
+    Ok(r.header(key)?.map(|header| match (header.kind, header.is_exploded()) {
+        (Kind::String, _) => string::encoding_name(&header),
+        (Kind::Hash | Kind::Set, true) => "hashtable",
+        (Kind::List, true) => "quicklist",
+        (Kind::ZSet, true) => "skiplist",
+        (Kind::Stream, _) => "stream",
+        (Kind::Hash | Kind::List | Kind::Set | Kind::ZSet, false) => "listpack",
+    }))
+}
+
+/// The bytes of all records that a key consists of, before compression: its header, its entry in the TTL
+/// index, and its elements, of which `samples` are measured and the others taken to be like them on
+/// average (0 measures all).
+///
+/// # Errors
+/// `Again`, or damage.
+pub fn usage(r: &mut Read<'_>, key: Key<'_>, samples: u64) -> Result<Option<u64>> {
+    /// Space, database and place in a header's key; space and generation in an element's; an entry's.
+    const HEADER_KEY: u64 = 13;
+    const ELEMENT_KEY: u64 = 9;
+    const TTL_KEY: u64 = 21;
+    let Some(header) = r.header(key)? else { return Ok(None) };
+    let name = key.name.len() as u64;
+    let mut bytes = HEADER_KEY + name + header.prefix().0 as u64 + header.body.len() as u64;
+    if header.expire_ms.is_some() {
+        bytes += TTL_KEY + name;
+    }
+    if !header.is_exploded() {
+        return Ok(Some(bytes));
+    }
+    let (generation, count, _) = header.exploded()?;
+    // The root record.
+    bytes += ELEMENT_KEY + HEADER_KEY + name;
+    if header.kind == Kind::String {
+        // The count of a string is its length.
+        return Ok(Some(bytes + count));
+    }
+    let (mut seen, mut sum) = (0, 0);
+    let unbounded = (Bound::Unbounded, Bound::Unbounded);
+    r.scan_elements(key, generation, unbounded.0, unbounded.1, false, &mut |sub, value| {
+        seen += 1;
+        sum += ELEMENT_KEY + sub.len() as u64 + value.len() as u64;
+        Ok(if seen == samples { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    })?;
+    let all = if seen == samples && seen < count { sum * count / seen.max(1) } else { sum };
+    Ok(Some(bytes + all))
+}

@@ -1,0 +1,275 @@
+//! Walking over the keys of a database: SCAN, KEYS, RANDOMKEY, DBSIZE.
+//!
+//! Keys lie in order of their places, shard after shard. A SCAN cursor is the top 53 bits of a place,
+//! which every client can hold in a double; all keys of one cursor value are returned together. So the
+//! server keeps nothing about a scan, a key that stays is returned, and a scan goes on after a restart.
+
+use crate::error::{Error, Result};
+use crate::header::{Header, Kind};
+use crate::place::Key;
+use crate::record;
+use crate::view::Read;
+use forgekv_engine::SHARDS;
+use std::ops::{Bound, ControlFlow};
+
+/// The bits of a place that are not in a cursor.
+const BELOW_CURSOR: u32 = 11;
+/// Cursors are below this.
+const CURSORS: u64 = 1 << (64 - BELOW_CURSOR);
+/// How often RANDOMKEY draws again when it met an expired key.
+const DRAWS: usize = 100;
+/// RANDOMKEY chooses among so many neighbours, so that a key after a long gap is not drawn that often.
+const STEPS: usize = 16;
+/// In a shard with so few keys it chooses among all of them.
+const FEW: u64 = 64;
+
+/// A key as a walk meets it. Expired keys are left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found<'a> {
+    /// The key.
+    pub key: Key<'a>,
+    /// What its header says.
+    pub header: Header<'a>,
+}
+
+/// A key that was visited: what is known without looking anything up.
+type Visit<'v> = dyn FnMut(Key<'_>, Header<'_>) -> Result<ControlFlow<()>> + 'v;
+
+/// Visits the headers of the selected database in one shard from a place on, expired ones too.
+fn walk(r: &mut Read<'_>, shard: u8, place: u64, visit: &mut Visit<'_>) -> Result<()> {
+    let db = r.physical_db();
+    let from = Bound::Included(record::header_start(db, place));
+    let to = Bound::Excluded(record::header_end(db, shard));
+    r.scan(shard, &from, &to, false, &mut |key, value| {
+        let Some((_, key)) = record::parse_header_key(key) else {
+            return Err(Error::broken("a header's key cannot be read"));
+        };
+        visit(key, Header::decode(value)?)
+    })
+}
+
+fn is_live(header: &Header<'_>, now_ms: u64) -> bool {
+    header.expire_ms.is_none_or(|at| at > now_ms)
+}
+
+/// One step of SCAN: visits about `count` keys from `cursor` on, 0 being the start, and answers where to go
+/// on, 0 being the end. Expired keys count as visited and are left out.
+///
+/// Starts in the cursor's shard. When that has fewer than `count` keys, more shards are needed: then the
+/// road runs the command again with all of them. So small databases are walked in one step, and in large
+/// ones a step holds one shard.
+///
+/// # Errors
+/// `Again`, damage, or what `each` answers.
+pub fn step(
+    r: &mut Read<'_>,
+    cursor: u64,
+    count: u64,
+    each: &mut dyn FnMut(Found<'_>) -> Result<()>,
+) -> Result<u64> {
+    if cursor >= CURSORS {
+        return Ok(0);
+    }
+    let now_ms = r.now_ms();
+    let mut place = cursor << BELOW_CURSOR;
+    let first = (place >> 58) as u8;
+    let mut visited = 0;
+    for shard in first..SHARDS as u8 {
+        let mut last = None;
+        let mut full = false;
+        if may_hold_keys(r, shard)? {
+            walk(r, shard, place, &mut |key, header| {
+                let at = key.place >> BELOW_CURSOR;
+                if visited >= count && last != Some(at) {
+                    full = true;
+                    last = Some(at);
+                    return Ok(ControlFlow::Break(()));
+                }
+                visited += 1;
+                last = Some(at);
+                if is_live(&header, now_ms) {
+                    each(Found { key, header })?;
+                }
+                Ok(ControlFlow::Continue(()))
+            })?;
+        }
+        if full {
+            return Ok(last.unwrap_or_default());
+        }
+        let Some(next) = (u64::from(shard) + 1).checked_mul(1 << 58) else { return Ok(0) };
+        place = next;
+        let enough = visited >= count || (visited > 0 && in_shard(r, shard)? > count);
+        if enough && !r.guard().holds(shard + 1) {
+            return Ok(place >> BELOW_CURSOR);
+        }
+    }
+    Ok(0)
+}
+
+/// The shard in which a step from `cursor` begins.
+pub fn shard_of(cursor: u64) -> u8 {
+    if cursor < CURSORS { (cursor >> (58 - BELOW_CURSOR)) as u8 } else { 0 }
+}
+
+/// Keys that a shard has in the selected database, or a few more: unsettled ones are counted as new, and
+/// what this transaction staged is not counted.
+fn in_shard(r: &mut Read<'_>, shard: u8) -> Result<u64> {
+    let db = r.physical_db();
+    Ok(r.guard().count(shard, db)?.max(0) as u64)
+}
+
+fn may_hold_keys(r: &mut Read<'_>, shard: u8) -> Result<bool> {
+    // The count first: it also tells whether the shard is held.
+    Ok(in_shard(r, shard)? > 0 || r.has_staged())
+}
+
+/// Visits all keys of the selected database that have not expired; all shards must be held.
+///
+/// # Errors
+/// `Again`, damage, or what `each` answers.
+pub fn all(r: &mut Read<'_>, each: &mut dyn FnMut(Found<'_>) -> Result<()>) -> Result<()> {
+    r.require_all()?;
+    let now_ms = r.now_ms();
+    for shard in 0..SHARDS as u8 {
+        walk(r, shard, u64::from(shard) << 58, &mut |key, header| {
+            if is_live(&header, now_ms) {
+                each(Found { key, header })?;
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+    }
+    Ok(())
+}
+
+/// The number of keys of the selected database, exactly; those that expired and were not reaped yet count.
+/// All shards must be held.
+///
+/// # Errors
+/// `Again`, or damage.
+pub fn count(r: &mut Read<'_>) -> Result<u64> {
+    r.require_all()?;
+    let db = r.physical_db();
+    let mut sum = 0;
+    for shard in 0..SHARDS as u8 {
+        sum += r.guard().settled_count(shard, db)?;
+    }
+    sum += r.staged_count()?;
+    Ok(sum.max(0) as u64)
+}
+
+/// A key of the selected database, each about equally likely; `None` when there is none that has not
+/// expired. All shards must be held.
+///
+/// A shard is drawn by the number of its keys, then a slot in it, then a place in the slot, then one of the
+/// next keys.
+///
+/// # Errors
+/// `Again`, or damage.
+pub fn random(r: &mut Read<'_>) -> Result<Option<Vec<u8>>> {
+    r.require_all()?;
+    let mut weights = Vec::with_capacity(SHARDS);
+    for shard in 0..SHARDS as u8 {
+        weights.push(in_shard(r, shard)?);
+    }
+    let mut draws = if weights.iter().all(|&n| n == 0) { 0 } else { DRAWS };
+    if r.has_staged() {
+        // What this transaction staged is in no count.
+        weights.iter_mut().for_each(|n| *n += 1);
+        draws = DRAWS;
+    }
+    for _ in 0..draws {
+        let mut nth = r.rng().below(weights.iter().sum());
+        let drawn = weights.iter().position(|&weight| {
+            let here = nth < weight;
+            nth = nth.saturating_sub(weight);
+            here
+        });
+        let Some(shard) = drawn else { continue };
+        let few = weights.get(shard).is_some_and(|&n| n <= FEW);
+        let mut names = Names { live: Vec::new(), max: if few { usize::MAX } else { STEPS } };
+        if few {
+            names.walk(r, shard as u8, (shard as u64) << 58, u64::MAX)?;
+        } else {
+            names.draw(r, shard as u8)?;
+        }
+        let nth = r.rng().below(names.live.len() as u64);
+        if let Some(Some(name)) = names.live.get_mut(nth as usize).map(Option::take) {
+            return Ok(Some(name));
+        }
+    }
+    // Nearly all have expired, or there is none: the first that has not.
+    let mut found = None;
+    let now_ms = r.now_ms();
+    for shard in 0..SHARDS as u8 {
+        if found.is_none() && may_hold_keys(r, shard)? {
+            walk(r, shard, u64::from(shard) << 58, &mut |key, header| {
+                if !is_live(&header, now_ms) {
+                    return Ok(ControlFlow::Continue(()));
+                }
+                found = Some(key.name.to_vec());
+                Ok(ControlFlow::Break(()))
+            })?;
+        }
+    }
+    Ok(found)
+}
+
+/// Keys to choose one from.
+struct Names {
+    /// `None` stands for a key that has expired: it may be drawn, and then the draw was in vain.
+    live: Vec<Option<Vec<u8>>>,
+    max: usize,
+}
+
+impl Names {
+    /// Some neighbours in a random slot of a shard: all of the slot, if there are few.
+    fn draw(&mut self, r: &mut Read<'_>, shard: u8) -> Result<()> {
+        let start = u64::from(shard) << 58;
+        let at = start | r.rng().next_u64() >> 6;
+        let mut first = first_place(r, shard, at)?;
+        if first.is_none() {
+            first = first_place(r, shard, start)?;
+        }
+        let Some(place) = first else { return Ok(()) };
+        // Again inside that slot: keys with one hash tag fill a small part of their shard.
+        let slot = place & !SLOT_MASK;
+        let at = slot | r.rng().next_u64() & SLOT_MASK;
+        self.walk(r, shard, at, slot | SLOT_MASK)?;
+        match at.checked_sub(1) {
+            Some(before) if before >= slot => self.walk(r, shard, slot, before),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes in the keys from one place to another, both included, up to the limit.
+    fn walk(&mut self, r: &mut Read<'_>, shard: u8, from: u64, to: u64) -> Result<()> {
+        let now_ms = r.now_ms();
+        walk(r, shard, from, &mut |key, header| {
+            if key.place > to || self.live.len() >= self.max {
+                return Ok(ControlFlow::Break(()));
+            }
+            self.live.push(is_live(&header, now_ms).then(|| key.name.to_vec()));
+            Ok(ControlFlow::Continue(()))
+        })
+    }
+}
+
+/// The bits of a place below the slot.
+const SLOT_MASK: u64 = (1 << 50) - 1;
+
+/// The place of the first key at or after a place.
+fn first_place(r: &mut Read<'_>, shard: u8, from: u64) -> Result<Option<u64>> {
+    let mut found = None;
+    walk(r, shard, from, &mut |key, _| {
+        found = Some(key.place);
+        Ok(ControlFlow::Break(()))
+    })?;
+    Ok(found)
+}
+
+/// The kind that SCAN's TYPE names.
+pub fn kind_named(name: &[u8]) -> Option<Kind> {
+    [Kind::String, Kind::Hash, Kind::List, Kind::Set, Kind::ZSet, Kind::Stream]
+        .into_iter()
+        .find(|kind| name.eq_ignore_ascii_case(kind.name().as_bytes()))
+}

@@ -1,0 +1,164 @@
+//! The data of one directory: engine, map of databases, and what expiry remembers.
+//!
+//! The road makes its views here and commits here, so that what goes beside the engine (the map of
+//! databases) is never forgotten.
+
+use crate::dbmap::{DbMap, META_SHARD, Record};
+use crate::error::Result;
+use crate::expire::Expiry;
+use crate::schema::Records;
+use crate::view::{Read, Surroundings, Write};
+use forgekv_base::rng;
+use forgekv_engine::disk::Disk;
+use forgekv_engine::{Batch, Engine, Error, Guard, Options, ShardSet};
+use std::sync::Arc;
+
+/// Under this name the engine keeps the seed of places.
+const PLACE_SEED: &str = "place-seed";
+
+/// What all views of a store share, beside the engine.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    map: DbMap,
+    expiry: Expiry,
+}
+
+impl Shared {
+    pub(crate) fn map(&self) -> &DbMap {
+        &self.map
+    }
+
+    pub(crate) fn expiry(&self) -> &Expiry {
+        &self.expiry
+    }
+}
+
+/// An open data directory. Cheap to clone; the last clone closes it.
+#[derive(Clone)]
+pub struct Store {
+    engine: Engine,
+    shared: Arc<Shared>,
+    place_seed: u64,
+}
+
+impl Store {
+    /// Opens a directory, creating it if needed, with so many logical databases.
+    ///
+    /// # Errors
+    /// As [`Engine::open`].
+    pub fn open(mut options: Options, databases: u32, disk: Arc<dyn Disk>) -> Result<Store> {
+        let mut seed = [0; 8];
+        rng::entropy(&mut seed).map_err(|e| Error::io("asking for a random seed", &e))?;
+        options.fixed.push((PLACE_SEED.into(), seed.to_vec()));
+        let shared = Arc::new(Shared { map: DbMap::new(databases), expiry: Expiry::default() });
+        let records = Arc::new(Records { shared: shared.clone() });
+        let engine = Engine::open(options, records, disk)?;
+        let place_seed = engine
+            .fixed(PLACE_SEED)
+            .and_then(|bytes| bytes.try_into().ok())
+            .map(u64::from_le_bytes)
+            .ok_or_else(|| Error::Incompatible("the directory has no seed of places".into()))?;
+        let weak = Arc::downgrade(&shared);
+        engine.on_synced(Arc::new(move |lsn| {
+            if let Some(shared) = weak.upgrade() {
+                shared.map.synced(lsn);
+            }
+        }));
+        let store = Store { engine, shared, place_seed };
+        store.load_map()?;
+        Ok(store)
+    }
+
+    fn load_map(&self) -> Result<()> {
+        let databases = self.shared.map.len() as usize;
+        let record = self.engine.with_reserved(ShardSet::one(META_SHARD), |mut guard| {
+            let mut record = Record::load(&mut guard)?;
+            if record.grow(databases)? {
+                let mut batch = Batch::new();
+                record.put(&mut batch);
+                guard.commit(&batch)?;
+            }
+            crate::error::Result::Ok(record)
+        })?;
+        // Only what is synced counts as gone, and what recovery read may not be.
+        let lsn = self.engine.sync()?;
+        self.shared.map.synced(lsn);
+        self.shared.map.install(record, lsn);
+        Ok(())
+    }
+
+    /// The engine: locks, loads, log, figures.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The seed from which [`Key`](crate::Key)s find their places.
+    pub fn place_seed(&self) -> u64 {
+        self.place_seed
+    }
+
+    /// The number of logical databases.
+    pub fn databases(&self) -> u32 {
+        self.shared.map.len()
+    }
+
+    /// A read-only view. `batch` is empty or holds what the same transaction staged before.
+    #[inline]
+    pub fn read<'e>(
+        &'e self,
+        guard: Guard<'e>,
+        batch: Batch,
+        around: Surroundings<'e>,
+    ) -> Read<'e> {
+        Read::new(guard, batch, around, &self.shared)
+    }
+
+    /// A view that may stage writes.
+    #[inline]
+    pub fn write<'e>(
+        &'e self,
+        guard: Guard<'e>,
+        batch: Batch,
+        around: Surroundings<'e>,
+    ) -> Write<'e> {
+        Write::new(guard, batch, around, &self.shared)
+    }
+
+    /// Commits what a view staged, a read's view too, and answers up to which lsn the log has to be
+    /// written (or synced) before anybody is told. This, not the guard's own commit, is the way of every
+    /// command: it takes over a changed map of databases while all shards are still held.
+    ///
+    /// # Errors
+    /// As [`Guard::commit`]; nothing has happened then.
+    #[inline]
+    pub fn commit(&self, guard: &mut Guard<'_>, batch: &mut Batch) -> Result<u64> {
+        let lsn = guard.commit(batch)?;
+        // Only who holds all shards can have changed the map.
+        if !batch.is_empty() && guard.holds(META_SHARD) && guard.holds(1) {
+            for gone in self.shared.map.committed(batch, lsn)? {
+                guard.forget(gone);
+            }
+        }
+        Ok(lsn)
+    }
+
+    /// The shards on which [`cycle_shard`](crate::expire::cycle_shard) has something to do now: none while
+    /// nothing expires, and none while the cycle is stopped.
+    pub fn due_shards(&self, now_ms: u64) -> ShardSet {
+        if self.shared.expiry.is_active() {
+            self.shared.expiry.due(now_ms)
+        } else {
+            ShardSet::default()
+        }
+    }
+
+    /// Whether the expiry cycle runs.
+    pub fn expires_actively(&self) -> bool {
+        self.shared.expiry.is_active()
+    }
+
+    /// Lets the expiry cycle run or stops it. Expired keys are absent all the same.
+    pub fn set_active_expiry(&self, active: bool) {
+        self.shared.expiry.set_active(active);
+    }
+}
