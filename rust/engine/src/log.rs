@@ -421,7 +421,8 @@ impl Shared {
                 text: what,
             });
         }
-        let room = FRAME_HEADER as u64 + format::batch_room(len);
+        // Its frame's header, the batch, the seal.
+        let room = format::batch_room(len) + 2 * FRAME_HEADER as u64;
         if room <= self.store.standard {
             return self.prepare.wait();
         }
@@ -436,7 +437,7 @@ impl Shared {
         let _maker = self.maker.lock();
         let (plan, smaller) = {
             let mut pending = self.pending.lock();
-            if pending.refusal().is_some() || pending.has_next(capacity) {
+            if pending.refusal().is_some() || pending.has_next(capacity - FRAME_HEADER as u64) {
                 return Ok(());
             }
             // A smaller one is taken away first, and never put back: the new one voids it as soon as it

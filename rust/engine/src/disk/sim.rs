@@ -25,12 +25,18 @@ use std::time::Duration;
 const SECTOR: u64 = 512;
 
 /// The simulated disk. Clones are the same disk.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct SimDisk {
     state: Arc<Mutex<State>>,
 }
 
-#[derive(Debug, Clone, Default)]
+impl std::fmt::Debug for SimDisk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SimDisk")
+    }
+}
+
+#[derive(Clone, Default)]
 struct State {
     inodes: BTreeMap<u64, Inode>,
     names: BTreeMap<PathBuf, u64>,
@@ -51,7 +57,7 @@ struct State {
     read_delay: Duration,
 }
 
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 struct Faults {
     /// The number of the write or sync that fails.
     write: Option<u64>,
@@ -60,14 +66,14 @@ struct Faults {
     cut: Option<u64>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 struct NameChange {
     dir: PathBuf,
     /// What is put under a name, or that it goes.
     steps: Vec<(PathBuf, Option<u64>)>,
 }
 
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 struct Inode {
     data: Vec<u8>,
     durable: Vec<u8>,
@@ -127,10 +133,12 @@ impl SimDisk {
         self.state.lock().off
     }
 
-    /// Ends everything that is open, as the death of the process does. Nothing is lost.
+    /// Ends everything that is open, as the death of the process does. Nothing is lost, and what was to
+    /// fail does not.
     pub fn kill(&self) {
         let mut state = self.state.lock();
         state.epoch += 1;
+        state.faults = Faults::default();
         state.locks.clear();
     }
 

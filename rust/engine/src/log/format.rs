@@ -148,7 +148,9 @@ impl FrameHeader {
     pub(super) fn plausible(&self, lsn: u64, last_seq: u64) -> bool {
         self.synced <= lsn
             && match self.count {
-                0 | SEAL => self.len == 0 && self.first_seq >= last_seq && self.first_seq > 0,
+                // Zeros are no frame.
+                0 => self.len == 0 && self.first_seq >= last_seq && self.first_seq > 0,
+                SEAL => self.len == 0 && self.first_seq >= last_seq,
                 // A batch takes two bytes at least.
                 n => self.first_seq > last_seq && u64::from(n) * 2 <= u64::from(self.len),
             }

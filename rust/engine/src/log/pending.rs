@@ -135,7 +135,7 @@ impl Pending {
         }
         let frame_room = if self.open { 0 } else { FRAME_HEADER as u64 };
         let room = format::batch_room(batch.len());
-        if self.position + frame_room + room > self.segment.end()
+        if self.position + frame_room + room > self.segment.batch_end()
             && !self.switch(FRAME_HEADER as u64 + room)
         {
             return Put::NoRoom;
@@ -161,12 +161,10 @@ impl Pending {
         Put::Done { appended: Appended { seq, lsn: self.position }, prepare_next }
     }
 
-    /// Appends a frame without batches: it carries the synced position.
+    /// Appends a last frame, without batches: it carries the synced position. A seal's room is there.
     pub(super) fn put_mark(&mut self) {
-        if self.position + FRAME_HEADER as u64 <= self.segment.end() {
-            self.open = false;
-            self.begin(self.last_seq, 0);
-        }
+        self.open = false;
+        self.begin(self.last_seq, 0);
     }
 
     fn begin(&mut self, first_seq: u64, count: u32) {
@@ -184,13 +182,11 @@ impl Pending {
     /// Goes on in the next segment, if there is one that takes `room` bytes.
     #[cold]
     fn switch(&mut self, room: u64) -> bool {
-        let Some(next) = self.next.take_if(|next| room <= next.capacity) else {
+        let Some(next) = self.next.take_if(|next| next.takes(room)) else {
             return false;
         };
         self.open = false;
-        if self.position + FRAME_HEADER as u64 <= self.segment.end() {
-            self.begin(self.last_seq, SEAL);
-        }
+        self.begin(self.last_seq, SEAL);
         self.position = next.base;
         self.prepare_at = next.prepare_at();
         self.segment = next;
@@ -206,7 +202,7 @@ impl Pending {
 
     /// Whether there is a next segment that takes `room` bytes, frame header included.
     pub(super) fn has_next(&self, room: u64) -> bool {
-        self.next.as_ref().is_some_and(|next| room <= next.capacity)
+        self.next.as_ref().is_some_and(|next| next.takes(room))
     }
 
     pub(super) fn segment(&self) -> &Arc<Segment> {

@@ -152,16 +152,19 @@ pub(super) fn recover(
         )
     };
     let mut end = End { last_seq: min_seq, ..End::default() };
-    let (Some(first), Some(last)) = (chain.first(), chain.last()) else {
-        if max_lsn > 0 && !salvage {
-            return Err(missing(dir, min_lsn, max_lsn));
+    // From its first segment on, the log must hold all that the tables lack.
+    let begins = |link: &Link<'_>| link.header.joins == 0 || link.header.base <= min_lsn;
+    let (Some(first), Some(last), true) =
+        (chain.first(), chain.last(), chain.first().is_none_or(begins))
+    else {
+        let from = chain.first().map_or(max_lsn, |link| link.header.base);
+        if from > 0 && !salvage {
+            let path = chain.first().map_or(dir, |link| &link.found.path);
+            return Err(missing(path, min_lsn, from));
         }
         end.base = max_lsn;
         return Ok(end);
     };
-    if first.header.joins != 0 && first.header.base > min_lsn && !salvage {
-        return Err(missing(&first.found.path, min_lsn, first.header.base));
-    }
     end.last_seq = chain.iter().map(|link| link.header.seq).fold(min_seq, u64::max);
     let last_base = last.header.base;
 
@@ -262,8 +265,8 @@ pub(super) fn recover(
 /// How a walk over a segment ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stop {
-    /// Nothing more fits, or a later segment begins here.
-    Full,
+    /// A later segment joins here.
+    Joined,
     /// The segment says itself that the log goes on in the next one.
     Sealed,
     /// Here is no whole frame.
@@ -295,11 +298,8 @@ fn walk(
     let mut position = from;
     let mut mark = 0;
     let stop = loop {
-        if position >= limit || full - position < FRAME_HEADER as u64 {
-            if limit == full {
-                position = full;
-            }
-            break Stop::Full;
+        if position >= limit {
+            break Stop::Joined;
         }
         let offset = SEGMENT_HEADER + (position - header.base);
         let (frame, bytes) = match frame_at(&mut window, header, position, limit, last_seq)? {

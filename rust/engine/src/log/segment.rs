@@ -6,7 +6,7 @@
 //! durable, so that no power cut can bring the old name back with a new header inside.
 
 use super::format::SegmentHeader;
-use super::{MAX_SPARES, SEGMENT_HEADER};
+use super::{FRAME_HEADER, MAX_SPARES, SEGMENT_HEADER};
 use crate::disk::{Disk, DiskFile};
 use crate::error::{Error, Result};
 use parking_lot::Mutex;
@@ -26,9 +26,19 @@ pub(super) struct Segment {
 }
 
 impl Segment {
-    /// The lsn after the last byte that fits.
+    /// The lsn after the last byte that fits: where the next segment begins.
     pub(super) fn end(&self) -> u64 {
         self.base + self.capacity
+    }
+
+    /// The lsn up to which batches fit; after it is the room for the frame that seals the segment.
+    pub(super) fn batch_end(&self) -> u64 {
+        self.end() - FRAME_HEADER as u64
+    }
+
+    /// Whether, still empty, it takes `room` bytes, a frame's header included.
+    pub(super) fn takes(&self, room: u64) -> bool {
+        room + FRAME_HEADER as u64 <= self.capacity
     }
 
     /// From which lsn on the next segment is prepared: half full; at once for one of unusual size,
