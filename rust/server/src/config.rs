@@ -29,7 +29,7 @@ mod value;
 pub use file::{ConfigError, Loaded};
 pub use flags::{Invocation, Startup, help};
 pub use choice::{LogLevel, Policy, Protection, Supervised, WalSyncMode};
-pub use directive::Part;
+pub use directive::{Inert, Part};
 pub use table::Config;
 pub use value::{Events, OutputLimit, OutputLimits, Percentiles};
 

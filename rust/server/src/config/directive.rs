@@ -5,6 +5,8 @@
 //! named in a warning. *Refused* rows ask for something that must not be ignored, such as TLS or
 //! replication: any value but the harmless one stops the start.
 
+use std::collections::BTreeMap;
+
 use super::table::Config;
 use super::value::Kind;
 
@@ -23,6 +25,10 @@ pub enum Part {
     /// What is logged.
     Logging,
 }
+
+/// Values of inert rows that are not Redis's defaults, as text.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Inert(BTreeMap<&'static str, Vec<u8>>);
 
 /// When a directive may change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,7 +119,7 @@ impl Directive {
         match self.role {
             Role::Live { get, .. } | Role::Derived { get, .. } => get(config),
             Role::Inert { default, .. } => {
-                config.inert.get(self.name).cloned().unwrap_or_else(|| default.into())
+                config.inert.0.get(self.name).cloned().unwrap_or_else(|| default.into())
             }
             Role::Refused { harmless, .. } => harmless.unwrap_or_default().into(),
             Role::RenameCommand | Role::Include => Vec::new(),
@@ -127,9 +133,9 @@ impl Directive {
             Role::Inert { default, .. } => {
                 let value = self.kind.canonical(args)?;
                 if value == default.as_bytes() {
-                    config.inert.remove(self.name);
+                    config.inert.0.remove(self.name);
                 } else {
-                    config.inert.insert(self.name, value);
+                    config.inert.0.insert(self.name, value);
                 }
                 Ok(())
             }

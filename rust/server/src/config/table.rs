@@ -3,10 +3,8 @@
 //!
 //! What a row is, and the three sorts there are, is said in [`directive`](super::directive).
 
-use std::collections::BTreeMap;
-
 use super::choice::{LogLevel, Policy, Protection, Supervised, WalSyncMode};
-use super::directive::{Change, Directive, Part, Role};
+use super::directive::{Change, Directive, Inert, Part, Role};
 use super::value::{Events, Kind, OutputLimits, Percentiles, Value};
 
 /// Whether two spellings name one directive: case does not matter, nor `_` for `-`.
@@ -38,8 +36,8 @@ macro_rules! directives {
             $($(#[$doc])* pub $field: $ty,)*
             /// `rename-command`: the name in lower case, and the new one (empty: no name at all).
             pub rename_commands: Vec<(Vec<u8>, Vec<u8>)>,
-            /// Values of inert rows that are not Redis's defaults, as text.
-            pub(super) inert: BTreeMap<&'static str, Vec<u8>>,
+            /// What was said to directives without effect.
+            pub inert: Inert,
         }
 
         impl Default for Config {
@@ -47,7 +45,7 @@ macro_rules! directives {
                 Self {
                     $($field: $default,)*
                     rename_commands: Vec::new(),
-                    inert: BTreeMap::new(),
+                    inert: Inert::default(),
                 }
             }
         }

@@ -1,0 +1,211 @@
+//! The figures of INFO: one line each.
+
+use forgekv_base::number::format_f64;
+
+use super::{
+    Line, REDIS_VERSION, Section, Shown, Snapshot, VERSION, human, process, system_memory,
+};
+
+fn none(_: &Snapshot<'_>) -> Vec<Line> {
+    Vec::new()
+}
+
+fn ratio(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}
+
+fn seconds(us: u64) -> String {
+    format!("{}.{:06}", us / 1_000_000, us % 1_000_000)
+}
+
+// One line a figure, however long.
+#[rustfmt::skip]
+pub(super) const SECTIONS: &[Section] = &[
+    Section { title: "Server", shown: Shown::Always, lines: none, figures: &[
+        ("redis_version", |_| REDIS_VERSION.into()),
+        ("forgekv_version", |_| VERSION.into()),
+        ("redis_mode", |_| "standalone".into()),
+        ("os", |_| process::system().into()),
+        ("arch_bits", |_| usize::BITS.into()),
+        ("multiplexing_api", |_| "epoll".into()),
+        ("process_id", |_| std::process::id().into()),
+        ("process_supervised", |s| s.config.supervised.name().into()),
+        ("run_id", |s| s.identity.run_id.as_str().into()),
+        ("tcp_port", |s| s.config.port.into()),
+        ("server_time_usec", |s| s.now_us.into()),
+        ("uptime_in_seconds", |s| s.uptime_s().into()),
+        ("uptime_in_days", |s| (s.uptime_s() / 86_400).into()),
+        ("hz", |s| s.config.hz.into()),
+        ("configured_hz", |s| s.config.hz.into()),
+        ("worker_threads", |s| s.config.workers().into()),
+        ("executable", |s| s.identity.executable.display().to_string().into()),
+        ("config_file", |s| s.identity.config_file.as_ref().map_or(String::new(), |path| path.display().to_string()).into()),
+    ]},
+    Section { title: "Clients", shown: Shown::Always, lines: none, figures: &[
+        ("connected_clients", |s| s.clients.connected.into()),
+        ("maxclients", |s| s.config.maxclients.into()),
+        ("client_recent_max_input_buffer", |s| s.clients.max_input_buffer.into()),
+        ("client_recent_max_output_buffer", |s| s.clients.max_output_buffer.into()),
+        ("blocked_clients", |s| s.clients.blocked.into()),
+    ]},
+    Section { title: "Memory", shown: Shown::Always, lines: none, figures: &[
+        ("used_memory", |s| s.memory.allocator.allocated.into()),
+        ("used_memory_human", |s| human(s.memory.allocator.allocated).into()),
+        ("used_memory_rss", |_| process::resident_bytes().0.into()),
+        ("used_memory_rss_human", |_| process::resident_bytes().0.map(human).into()),
+        ("used_memory_rss_anonymous", |_| process::resident_bytes().1.into()),
+        ("used_memory_peak", |s| s.memory.peak.into()),
+        ("used_memory_peak_human", |s| human(s.memory.peak).into()),
+        ("used_memory_peak_perc", |s| format!("{:.2}%", 100.0 * ratio(s.memory.allocator.allocated, s.memory.peak)).into()),
+        ("used_memory_startup", |s| s.memory.startup.into()),
+        ("allocator_allocated", |s| s.memory.allocator.allocated.into()),
+        ("allocator_active", |s| s.memory.allocator.active.into()),
+        ("allocator_resident", |s| s.memory.allocator.resident.into()),
+        ("allocator_retained", |s| s.memory.allocator.retained.into()),
+        ("allocator_frag_ratio", |s| format!("{:.2}", ratio(s.memory.allocator.active, s.memory.allocator.allocated)).into()),
+        ("allocator_frag_bytes", |s| s.memory.allocator.active.saturating_sub(s.memory.allocator.allocated).into()),
+        ("allocator_rss_ratio", |s| format!("{:.2}", ratio(s.memory.allocator.resident, s.memory.allocator.active)).into()),
+        ("allocator_rss_bytes", |s| s.memory.allocator.resident.saturating_sub(s.memory.allocator.active).into()),
+        ("mem_fragmentation_ratio", |s| process::resident_bytes().0.map(|rss| format!("{:.2}", ratio(rss, s.memory.allocator.allocated))).into()),
+        ("mem_fragmentation_bytes", |s| process::resident_bytes().0.map(|rss| rss as i64 - s.memory.allocator.allocated as i64).into()),
+        ("total_system_memory", |_| system_memory().into()),
+        ("total_system_memory_human", |_| human(system_memory()).into()),
+        ("maxmemory", |s| s.config.maxmemory.into()),
+        ("maxmemory_human", |s| human(s.config.maxmemory).into()),
+        ("maxmemory_effective", |s| s.budget().into()),
+        ("maxmemory_effective_human", |s| human(s.budget()).into()),
+        ("maxmemory_policy", |s| s.config.maxmemory_policy.name().into()),
+        ("mem_memtables", |s| s.storage.engine.memtable_bytes.into()),
+        ("mem_hot_records", |s| s.storage.engine.hot_bytes.into()),
+        ("mem_block_cache", |s| s.storage.engine.block_bytes.into()),
+        ("mem_filters_and_indexes", |s| s.storage.engine.index_bytes.into()),
+        ("mem_clients_normal", |s| s.clients.buffer_bytes.into()),
+        ("mem_allocator", |s| s.allocator.name().into()),
+    ]},
+    Section { title: "Persistence", shown: Shown::Always, lines: none, figures: &[
+        ("loading", |_| false.into()),
+        ("async_loading", |_| false.into()),
+        ("rdb_changes_since_last_save", |s| s.saves.changes.into()),
+        ("rdb_bgsave_in_progress", |_| false.into()),
+        ("rdb_last_save_time", |s| s.saves.last_s.into()),
+        ("aof_rewrite_in_progress", |_| false.into()),
+        ("wal_sync_mode", |s| s.config.wal_sync_mode.name().into()),
+        ("wal_bytes", |s| s.storage.engine.log_bytes.into()),
+        ("wal_position", |s| s.storage.log_appended.into()),
+        ("wal_unwritten_bytes", |s| s.storage.log_appended.saturating_sub(s.storage.log_written).into()),
+        ("wal_unsynced_bytes", |s| s.storage.log_appended.saturating_sub(s.storage.log_synced).into()),
+        ("wal_failed", |s| s.storage.log_failed.into()),
+    ]},
+    Section { title: "Storage", shown: Shown::Always, lines: none, figures: &[
+        ("tables", |s| s.storage.engine.tables.into()),
+        ("table_bytes", |s| s.storage.engine.table_bytes.into()),
+        ("level0_tables", |s| s.storage.engine.level0_tables.into()),
+        ("flushes", |s| s.storage.engine.flushes.into()),
+        ("flushed_bytes", |s| s.storage.engine.flushed_bytes.into()),
+        ("compactions", |s| s.storage.engine.compactions.into()),
+        ("compacted_bytes", |s| s.storage.engine.compacted_bytes.into()),
+        ("background_errors", |s| s.storage.engine.background_errors.into()),
+        ("write_delay_usec", |s| s.storage.write_delay_us.into()),
+        ("low_on_space", |s| s.storage.low_on_space.into()),
+        ("hot_records", |s| s.storage.engine.hot_records.into()),
+        ("reads_hot", |s| s.storage.engine.reads.hot.into()),
+        ("reads_filtered", |s| s.storage.engine.reads.filtered.into()),
+        ("reads_block_cache", |s| s.storage.engine.reads.block.into()),
+        ("reads_cold", |s| s.storage.engine.reads.cold.into()),
+        ("cold_commands", |s| s.totals.cold_commands.into()),
+        ("unsettled_keys", |s| s.storage.engine.unsettled.into()),
+    ]},
+    Section { title: "Stats", shown: Shown::Always, lines: none, figures: &[
+        ("total_connections_received", |s| s.totals.connections_received.into()),
+        ("total_commands_processed", |s| s.totals.commands_processed.into()),
+        ("instantaneous_ops_per_sec", |s| (s.rates.commands.round() as u64).into()),
+        ("total_net_input_bytes", |s| s.totals.net_input_bytes.into()),
+        ("total_net_output_bytes", |s| s.totals.net_output_bytes.into()),
+        ("instantaneous_input_kbps", |s| format!("{:.2}", s.rates.input_bytes / 1024.0).into()),
+        ("instantaneous_output_kbps", |s| format!("{:.2}", s.rates.output_bytes / 1024.0).into()),
+        ("rejected_connections", |s| s.totals.rejected_connections.into()),
+        ("expired_keys", |s| s.totals.expired_keys.into()),
+        ("evicted_keys", |_| 0u64.into()),
+        ("keyspace_hits", |s| s.totals.keyspace_hits.into()),
+        ("keyspace_misses", |s| s.totals.keyspace_misses.into()),
+        ("pubsub_channels", |s| s.clients.pubsub_channels.into()),
+        ("pubsub_patterns", |s| s.clients.pubsub_patterns.into()),
+        ("latest_fork_usec", |_| 0u64.into()),
+        ("total_forks", |_| 0u64.into()),
+        ("total_error_replies", |s| s.totals.error_replies.into()),
+        ("total_reads_processed", |s| s.totals.reads_processed.into()),
+        ("total_writes_processed", |s| s.totals.writes_processed.into()),
+    ]},
+    Section { title: "Replication", shown: Shown::Always, lines: none, figures: &[
+        ("role", |_| "master".into()),
+        ("connected_slaves", |_| 0u64.into()),
+        ("master_replid", |s| s.identity.replication_id.as_str().into()),
+        ("master_repl_offset", |s| s.storage.log_appended.into()),
+    ]},
+    Section { title: "CPU", shown: Shown::Always, lines: none, figures: &[
+        ("used_cpu_sys", |_| seconds(process::cpu_times(false).system_us).into()),
+        ("used_cpu_user", |_| seconds(process::cpu_times(false).user_us).into()),
+        ("used_cpu_sys_children", |_| seconds(process::cpu_times(true).system_us).into()),
+        ("used_cpu_user_children", |_| seconds(process::cpu_times(true).user_us).into()),
+    ]},
+    Section { title: "Modules", shown: Shown::Always, lines: none, figures: &[] },
+    Section { title: "Commandstats", shown: Shown::All, lines: commandstats, figures: &[] },
+    Section { title: "Errorstats", shown: Shown::Always, lines: errorstats, figures: &[] },
+    Section { title: "Latencystats", shown: Shown::All, lines: latencystats, figures: &[] },
+    Section { title: "Cluster", shown: Shown::Always, lines: none, figures: &[
+        ("cluster_enabled", |_| false.into()),
+    ]},
+    Section { title: "Keyspace", shown: Shown::Always, lines: keyspace, figures: &[] },
+];
+
+fn commandstats(s: &Snapshot<'_>) -> Vec<Line> {
+    let used = s.totals.commands.iter().enumerate();
+    let used = used.filter(|(_, of)| of.calls + of.rejected + of.failed > 0);
+    used.map(|(number, of)| {
+        let usec = of.nanos / 1000;
+        let each = ratio(of.nanos, of.calls) / 1000.0;
+        (
+            format!("cmdstat_{}", (s.command_name)(number)),
+            format!(
+                "calls={},usec={usec},usec_per_call={each:.2},rejected_calls={},failed_calls={}",
+                of.calls, of.rejected, of.failed
+            ),
+        )
+    })
+    .collect()
+}
+
+fn errorstats(s: &Snapshot<'_>) -> Vec<Line> {
+    let errors = s.totals.errors.iter();
+    errors.map(|(word, count)| (format!("errorstat_{word}"), format!("count={count}"))).collect()
+}
+
+fn latencystats(s: &Snapshot<'_>) -> Vec<Line> {
+    if !s.config.latency_tracking {
+        return Vec::new();
+    }
+    let used = s.totals.commands.iter().enumerate().filter(|(_, of)| of.latency.total() > 0);
+    used.map(|(number, of)| {
+        let percentiles = s.config.latency_tracking_info_percentiles.0.iter().map(|percent| {
+            let mut text = b"p".to_vec();
+            format_f64(*percent, &mut text);
+            let usec = of.latency.percentile(*percent) as f64 / 1000.0;
+            format!("{}={usec:.3}", String::from_utf8_lossy(&text))
+        });
+        (
+            format!("latency_percentiles_usec_{}", (s.command_name)(number)),
+            percentiles.collect::<Vec<_>>().join(","),
+        )
+    })
+    .collect()
+}
+
+fn keyspace(s: &Snapshot<'_>) -> Vec<Line> {
+    let databases = s.keyspace.iter().filter(|database| database.keys > 0);
+    databases
+        .map(|database| {
+            let expires = database.expires.map_or(String::new(), |n| format!(",expires={n}"));
+            (format!("db{}", database.index), format!("keys={}{expires}", database.keys))
+        })
+        .collect()
+}
