@@ -117,10 +117,10 @@ pub enum Condition<'a> {
 
 /// What a write replaces, as far as it knows.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Before {
-    /// The expiry of the header there, which may have passed.
+struct Before {
+    /// The expiry of the header there.
     expire_ms: Option<u64>,
-    /// Whether there is a header that has not expired.
+    /// Whether there is a header.
     there: bool,
 }
 
@@ -131,8 +131,8 @@ impl Before {
     /// The expiry as `expiry` says.
     fn expire_ms(self, expiry: Expiry) -> Option<u64> {
         match expiry {
-            Expiry::Keep if self.there => self.expire_ms,
-            Expiry::Keep | Expiry::Clear => None,
+            Expiry::Keep => self.expire_ms,
+            Expiry::Clear => None,
             Expiry::At(ms) => Some(ms),
         }
     }
@@ -275,10 +275,14 @@ pub fn set_if(
     }
     let before = find(w, key)?.0;
     put_value(w, key, encoding::PACKED, value, before.expire_ms(expiry), before);
-    set_events(w, key, match expiry {
-        Expiry::At(ms) => Some(ms),
-        Expiry::Keep | Expiry::Clear => None,
-    });
+    set_events(
+        w,
+        key,
+        match expiry {
+            Expiry::At(ms) => Some(ms),
+            Expiry::Keep | Expiry::Clear => None,
+        },
+    );
     Ok(true)
 }
 
@@ -369,7 +373,6 @@ pub fn retime(w: &mut Write<'_>, key: Key<'_>, expiry: Expiry) -> Result<()> {
     };
     let body: SmallVec<[u8; 256]> = SmallVec::from_slice(header.body);
     let header = Header { expire_ms, body: &body, ..header };
-    let header = Header { kind: Kind::String, encoding: header.encoding, ..header };
     w.put_header(key, &header, before.expire_ms);
     w.event(event_class::GENERIC, name, key);
     Ok(())
@@ -472,15 +475,10 @@ pub fn store(w: &mut Write<'_>, key: Key<'_>, value: &[u8], expiry: Expiry) -> R
 }
 
 /// What is there, as a write needs to know it.
-pub(crate) fn find<'r>(w: &'r mut Write<'_>, key: Key<'_>) -> Result<(Before, Option<Header<'r>>)> {
-    let now_ms = w.now_ms();
-    Ok(match w.header_raw(key)? {
-        None => (Before { expire_ms: None, there: false }, None),
-        Some(header) => {
-            let there = header.expire_ms.is_none_or(|at| at > now_ms);
-            (Before { expire_ms: header.expire_ms, there }, there.then_some(header))
-        }
-    })
+fn find<'r>(w: &'r mut Write<'_>, key: Key<'_>) -> Result<(Before, Option<Header<'r>>)> {
+    let header = w.header(key)?;
+    let expire_ms = header.and_then(|header| header.expire_ms);
+    Ok((Before { expire_ms, there: header.is_some() }, header))
 }
 
 fn find_string<'r>(w: &'r mut Write<'_>, key: Key<'_>) -> Result<(Before, Option<Header<'r>>)> {
@@ -519,10 +517,6 @@ fn put_chunks(
 #[inline]
 fn put(w: &mut Write<'_>, key: Key<'_>, header: Header<'_>, before: Before) {
     if !before.there {
-        // Expired and not reaped yet: this write is what finds it.
-        if before.expire_ms.is_some() {
-            w.notify(event_class::EXPIRED, "expired", key);
-        }
         w.notify(event_class::NEW, "new", key);
     }
     w.put_header(key, &header, before.expire_ms);

@@ -99,10 +99,7 @@ mod tests {
         let (a, b) = (b"ohmytext", b"mynewtext");
         let found = lcs(a, b);
         assert_eq!(found.text, b"mytext");
-        assert_eq!(
-            found.matches,
-            [Match { a: (4, 7), b: (5, 8) }, Match { a: (2, 3), b: (0, 1) }]
-        );
+        assert_eq!(found.matches, [Match { a: (4, 7), b: (5, 8) }, Match { a: (2, 3), b: (0, 1) }]);
         assert_eq!(found.matches.iter().map(Match::len).sum::<usize>(), 6);
         assert_eq!(lcs_len(a, b), 6);
     }
@@ -130,12 +127,8 @@ mod tests {
             let found = lcs(&a, &b);
             assert_eq!(found.text.len(), lcs_len(&a, &b));
             assert_eq!(found.matches.iter().map(Match::len).sum::<usize>(), found.text.len());
-            let picked: Vec<u8> = found
-                .matches
-                .iter()
-                .rev()
-                .flat_map(|m| a[m.a.0..=m.a.1].iter().copied())
-                .collect();
+            let picked: Vec<u8> =
+                found.matches.iter().rev().flat_map(|m| a[m.a.0..=m.a.1].iter().copied()).collect();
             assert_eq!(picked, found.text);
         }
     }

@@ -67,13 +67,7 @@ pub fn incr_by_float(w: &mut Write<'_>, key: Key<'_>, by: &[u8]) -> Result<Vec<u
     Ok(sum)
 }
 
-fn put_text(
-    w: &mut Write<'_>,
-    key: Key<'_>,
-    text: &[u8],
-    expire_ms: Option<u64>,
-    before: Before,
-) {
+fn put_text(w: &mut Write<'_>, key: Key<'_>, text: &[u8], expire_ms: Option<u64>, before: Before) {
     put(w, key, Header { kind: Kind::String, encoding: TEXT, expire_ms, body: text }, before);
 }
 
@@ -161,6 +155,8 @@ pub fn incr_ex(w: &mut Write<'_>, key: Key<'_>, ask: &IncrEx) -> Result<(Number,
                     }
                     (before, Number::Float(bound.format()), Number::Float(applied.format()))
                 }
+                // Past an infinite bound, or not a number.
+                None if sum.is_nan_or_inf() => return Err(Error::reply(NOT_FINITE)),
                 None => (before, Number::Float(sum.format()), Number::Float(by.format())),
             }
         }
