@@ -95,6 +95,12 @@ fn keep_house(weak: &Weak<Inner>) {
             ticks += 1;
             inner.bound_log();
             inner.find_pressure();
+            if inner.log.failure().is_some()
+                && ticks % 10 == 0
+                && let Err(e) = inner.replace_log()
+            {
+                tracing::error!("the log has failed and could not be replaced yet: {e}");
+            }
             if ticks % 10 == 0 {
                 inner.check_space();
                 inner.remove_obsolete();
@@ -235,6 +241,15 @@ impl Inner {
             self.log.sync()?;
         }
         self.settle(n)?;
+        let (table, edits) = self.table_of(n, sealed)?;
+        self.manifest.commit(&edits)?;
+        self.install(shard, sealed, table);
+        Ok(())
+    }
+
+    /// Makes the table of a sealed memtable, and the edits that install it. No table when all it holds are
+    /// tombstones with nothing below them.
+    fn table_of(&self, n: usize, sealed: &Sealed) -> Result<(Option<Arc<Table>>, Vec<Edit>)> {
         let entries = sealed.sorted();
         let kept = |e: &&EntryRef| e.value().is_some() || !e.nothing_below();
         let mut edits = Vec::new();
@@ -254,16 +269,52 @@ impl Inner {
             seq: sealed.last_seq,
             counts: sealed.counts.lock().clone(),
         });
-        self.manifest.commit(&edits)?;
+        Ok((table, edits))
+    }
+
+    /// The oldest sealed memtable of a shard is in a durable table now.
+    fn install(&self, shard: &Shard, sealed: &Sealed, table: Option<Arc<Table>>) {
         let mut state = shard.lock();
         if let Some(table) = table {
             state.version = Arc::new(state.version.with_flushed(table));
         }
-        state.sealed.remove(0);
+        state.sealed.retain(|s| s.id != sealed.id);
         state.flushed_seq = sealed.last_seq;
         state.evict();
         drop(state);
         self.figures.flushes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// After the log has failed, nobody knows what of its end is on disk. Everything in memory is flushed
+    /// and installed with one manifest record, so that a crash finds all shards before or after; then the
+    /// log begins anew behind it. Commits are refused until then, so the memtables stand still.
+    fn replace_log(&self) -> Result<()> {
+        let mut claims = Vec::new();
+        for shard in &self.shards {
+            match Claim::new(&shard.flushing) {
+                Some(claim) => claims.push(claim),
+                // A flush is about to learn that the log failed.
+                None => return Ok(()),
+            }
+        }
+        let mut edits = vec![Edit::LogStart(self.log.appended())];
+        let mut made = Vec::new();
+        for (n, shard) in self.shards.iter().enumerate() {
+            shard.lock().seal();
+            self.settle(n)?;
+            let sealed = shard.lock().sealed.clone();
+            for memtable in sealed {
+                let (table, more) = self.table_of(n, &memtable)?;
+                edits.extend(more);
+                made.push((shard, memtable, table));
+            }
+        }
+        self.manifest.commit(&edits)?;
+        for (shard, sealed, table) in made {
+            self.install(shard, &sealed, table);
+        }
+        self.log.restart()?;
+        tracing::warn!("the log goes on in a new file; all that was in memory is in tables");
         Ok(())
     }
 

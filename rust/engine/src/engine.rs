@@ -28,6 +28,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Poll;
 
+/// Lines that the eviction clock of a shard passes at most each time the budget is shared anew.
+const SHARE_STEPS: usize = 4096;
+
 /// What all threads share.
 pub(crate) struct Inner {
     pub(crate) options: Options,
@@ -45,9 +48,11 @@ pub(crate) struct Inner {
     pub(crate) delay_us: AtomicU64,
     memtable_bytes: AtomicU64,
     memory_bytes: AtomicU64,
+    /// Resident memory that the caches have to make room for.
+    excess: AtomicU64,
     /// The log has been released up to here.
     released: AtomicU64,
-    fixed: BTreeMap<String, Vec<u8>>,
+    pub(crate) fixed: BTreeMap<String, Vec<u8>>,
     recovery: Recovery,
     loader: Loader,
     _owner: Box<dyn Send + Sync>,
@@ -166,6 +171,7 @@ impl Engine {
             figures: Figures::default(),
             low_space: AtomicBool::new(false),
             delay_us: AtomicU64::new(0),
+            excess: AtomicU64::new(0),
             released: AtomicU64::new(state.log_start),
             fixed,
             recovery,
@@ -180,6 +186,10 @@ impl Engine {
     /// A value that was fixed when the directory was created (`Options::fixed`).
     pub fn fixed(&self, name: &str) -> Option<&[u8]> {
         self.inner.fixed.get(name).map(Vec::as_slice)
+    }
+
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
+        &self.inner
     }
 
     /// What recovery found when the directory was opened.
@@ -210,7 +220,7 @@ impl Engine {
 
     /// Takes shards on a thread that may wait, and reads what is not in memory itself. Event loops that
     /// want one of them wait without blocking until `work` is done.
-    pub fn with_reserved<T>(&self, set: ShardSet, work: impl FnOnce(Guard<'_>) -> T) -> T {
+    pub fn with_reserved<'e, T>(&'e self, set: ShardSet, work: impl FnOnce(Guard<'e>) -> T) -> T {
         let shards = || set.iter().filter_map(|n| self.inner.shards.get(usize::from(n)));
         let release = Release(shards().collect());
         let mut held = Held::new();
@@ -465,18 +475,31 @@ impl Inner {
         }
     }
 
-    /// Shares what the budget leaves between the caches.
+    /// Shares what the budget leaves between the caches. What the allocator says is resident beyond the
+    /// budget (fragmentation, connections, blocks on their way) is taken from the caches, step by step; what
+    /// it leaves is given back as slowly.
     pub(crate) fn share_memory(&self) {
         let index: u64 = self.shards.iter().map(|s| s.lock().version.resident_bytes()).sum();
         let memory = self.memory_bytes.load(Ordering::Relaxed);
         let memtables = self.memtable_bytes.load(Ordering::Relaxed);
-        let (clean, blocks) = shares(memory, memtables, index);
+        let mut excess = self.excess.load(Ordering::Relaxed);
+        if let Some(resident) = self.options.resident.and_then(|resident| resident()) {
+            let step = memory / 64;
+            if resident > memory {
+                excess = (excess + (resident - memory).max(step)).min(memory);
+            } else if resident + 2 * step < memory {
+                excess = excess.saturating_sub(step / 2);
+            }
+            self.excess.store(excess, Ordering::Relaxed);
+        }
+        let (clean, blocks) = shares(memory, memtables, index + excess);
         for shard in &self.shards {
             let mut state = shard.lock();
             state.clean_max = clean;
             if state.blocks.capacity() != blocks {
                 state.blocks.set_capacity(blocks);
             }
+            state.evict_all(SHARE_STEPS);
         }
     }
 

@@ -25,6 +25,7 @@ mod options;
 mod scan;
 mod schema;
 mod shard;
+mod snapshot;
 #[doc(hidden)]
 pub mod table;
 #[doc(hidden)]
@@ -38,6 +39,7 @@ pub use loader::Loading;
 pub use options::{Options, SyncMode};
 pub use schema::{Durable, Judge, Schema, Verdict};
 pub use shard::Reads;
+pub use snapshot::{Records, Snapshot};
 
 /// The number of shards. Fixed: it is part of where keys live on disk.
 pub const SHARDS: usize = 64;

@@ -39,6 +39,9 @@ pub struct Options {
     pub reserve_bytes: u64,
     /// Whether io_uring is tried for cold reads; the thread pool serves where it is not to be had.
     pub io_uring: bool,
+    /// Asked for what the process has resident, if the embedder can tell: the caches then make room for
+    /// what they can't see (fragmentation, connections).
+    pub resident: Option<fn() -> Option<u64>>,
     /// Values fixed when the directory is created; what the directory says wins afterwards.
     pub fixed: Vec<(String, Vec<u8>)>,
 }
@@ -59,6 +62,7 @@ impl Options {
             background_threads: 2,
             reserve_bytes: 64 * MIB,
             io_uring: true,
+            resident: None,
             fixed: Vec::new(),
         }
     }

@@ -259,3 +259,52 @@ fn what_is_fixed_stays() {
         engine.close().expect("closes");
     }
 }
+
+#[test]
+fn a_snapshot_stands_still_and_a_checkpoint_opens() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut rng = Rng::seeded(77);
+    let mut model: Model = vec![BTreeMap::new(); SHARDS];
+    let engine = open(&dir.path().join("first"));
+    for step in 0..3_000 {
+        write(&engine, &mut model, &mut rng);
+        if step == 1_000 {
+            engine.flush().expect("flushes");
+        }
+    }
+    let snapshot = engine.snapshot().expect("a snapshot");
+    let then = model.clone();
+    for _ in 0..3_000 {
+        write(&engine, &mut model, &mut rng);
+    }
+    engine.compact().expect("compacts");
+    for (shard, expected) in then.iter().enumerate() {
+        let mut records = snapshot.records(shard as u8, &[]).expect("reads");
+        for (key, value) in expected {
+            assert_eq!(records.current(), Some((key.as_slice(), value.as_slice())));
+            records.advance().expect("reads");
+        }
+        assert_eq!(records.current(), None);
+    }
+    let copy = dir.path().join("copy");
+    snapshot.checkpoint(&copy).expect("makes a checkpoint");
+    assert!(snapshot.checkpoint(&copy).is_err(), "the directory is taken");
+    drop(snapshot);
+    let copied = open(&copy);
+    check_counts(&copied, &then);
+    for _ in 0..2_000 {
+        read(&copied, &then, &mut rng);
+        read(&engine, &model, &mut rng);
+    }
+    let mut then = then;
+    for _ in 0..500 {
+        write(&copied, &mut then, &mut rng);
+    }
+    copied.close().expect("closes");
+    drop(copied);
+    let copied = open(&copy);
+    check_counts(&copied, &then);
+    for _ in 0..2_000 {
+        read(&copied, &then, &mut rng);
+    }
+}
