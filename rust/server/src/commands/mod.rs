@@ -15,9 +15,10 @@
 
 pub(crate) mod args;
 mod command;
+mod string;
 
 pub(crate) use args::Args;
 pub(crate) use command::{Command, Family, Flags, Handler, admin, container, read, write};
 
 /// Every family there is: the whole product on one screen.
-pub(crate) const FAMILIES: &[&Family] = &[];
+pub(crate) const FAMILIES: &[&Family] = &[&string::FAMILY];
