@@ -11,8 +11,11 @@
 //! 3. A key that has expired is absent. Whoever meets it, a read too, stages its deletion and the event
 //!    `expired`; so a read can leave something to commit.
 
+mod staging;
+
 use crate::dbmap;
 use crate::error::Result;
+use crate::hash;
 use crate::header::{Header, Kind};
 use crate::limits::Limits;
 use crate::place::Key;
@@ -165,6 +168,11 @@ impl<'e> Read<'e> {
         self.physical_db = dbmap::physical(self.shared.map(), &mut self.batch, logical);
     }
 
+    /// The number of logical databases.
+    pub fn databases(&self) -> u32 {
+        self.shared.map().len()
+    }
+
     /// What all views share.
     pub(crate) fn shared(&self) -> &'e Shared {
         self.shared
@@ -184,6 +192,11 @@ impl<'e> Read<'e> {
     /// The place of a key that was not declared (it may not be in a shard that is held).
     pub fn key<'k>(&self, name: &'k [u8]) -> Key<'k> {
         Key::new(self.around.place_seed, name)
+    }
+
+    /// The seed of places, also of what orders the elements of a value by hash.
+    pub(crate) fn place_seed(&self) -> u64 {
+        self.around.place_seed
     }
 
     /// Whether somebody listens to a class of events: only then is it worth finding out what they need.
@@ -381,64 +394,37 @@ impl<'e> Write<'e> {
     /// that this one replaces, if the caller knows it: its entry in the TTL index is taken away; an entry
     /// of which nobody knows any more is found stale when it fires.
     pub fn put_header(&mut self, key: Key<'_>, header: &Header<'_>, before: Option<u64>) {
-        let record = record::HeaderKey::new(self.0.physical_db, key);
-        let (n, prefix) = header.prefix();
-        let prefix = prefix.get(..n).unwrap_or_default();
-        self.0.batch.put_parts(
-            key.shard(),
-            record.hash(),
-            &[record.bytes()],
-            &[prefix, header.body],
-        );
-        if before != header.expire_ms {
-            if let Some(old) = before {
-                let ttl = record::TtlKey::new(old, self.0.physical_db, key);
-                self.0.batch.delete(key.shard(), ttl.hash(), ttl.bytes());
-            }
-            if let Some(new) = header.expire_ms {
-                let ttl = record::TtlKey::new(new, self.0.physical_db, key);
-                self.0.batch.put(key.shard(), ttl.hash(), ttl.bytes(), &[]);
-                self.0.shared.expiry().entered(key.shard(), new);
-            }
+        self.0.stage_header(key, header, before);
+        if let Some(first_ms) = hash::first_expiry(header) {
+            self.0.enter_fields(key, first_ms);
         }
     }
 
     /// Deletes a key that is there: its header, and with it the claim on everything that belonged to it.
     /// `before` as in [`put_header`](Self::put_header).
     pub fn delete_header(&mut self, key: Key<'_>, before: Option<u64>) {
-        let record = record::HeaderKey::new(self.0.physical_db, key);
-        self.0.batch.delete(key.shard(), record.hash(), record.bytes());
-        if let Some(old) = before {
-            let ttl = record::TtlKey::new(old, self.0.physical_db, key);
-            self.0.batch.delete(key.shard(), ttl.hash(), ttl.bytes());
-        }
+        self.0.stage_header_deletion(key, before);
     }
 
     /// A number never used before, under which the elements of a new exploded value are written, and its
     /// root record, which names the owner.
     pub fn new_generation(&mut self, owner: Key<'_>) -> u64 {
-        let generation = self.0.guard.new_generation();
-        self.put_root(owner, generation);
-        generation
+        self.0.stage_generation(owner)
     }
 
     /// Names the owner of a generation (again, after a RENAME or MOVE inside the shard).
     pub fn put_root(&mut self, owner: Key<'_>, generation: u64) {
-        let record = record::HeaderKey::new(self.0.physical_db, owner);
-        let root = record.bytes().to_vec();
-        self.put_element(owner, generation, &[], &root);
+        self.0.stage_root(owner, generation);
     }
 
     /// Writes one element of an exploded value.
     pub fn put_element(&mut self, owner: Key<'_>, generation: u64, sub: &[u8], value: &[u8]) {
-        let record = record::ElementKey::new(generation, sub);
-        self.0.batch.put(owner.shard(), record.hash(), record.bytes(), value);
+        self.0.stage_element(owner, generation, sub, &[value]);
     }
 
     /// Deletes one element of an exploded value.
     pub fn delete_element(&mut self, owner: Key<'_>, generation: u64, sub: &[u8]) {
-        let record = record::ElementKey::new(generation, sub);
-        self.0.batch.delete(owner.shard(), record.hash(), record.bytes());
+        self.0.stage_element_deletion(owner, generation, sub);
     }
 
     /// Stages any record of a shard.
