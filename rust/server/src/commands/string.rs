@@ -182,6 +182,7 @@ const COMMANDS: &[Command] = &[
         .complexity("O(1)")
         .about("Adds to the value, a number, between bounds, and sets the key's expiry."),
     read("LCS", lcs::lcs, "key1 key2 [LEN] [IDX] [MINMATCHLEN min-match-len] [WITHMATCHLEN]")
+        .long()
         .since("7.0.0")
         .complexity("O(N*M) where N and M are the lengths of s1 and s2, respectively")
         .about("Finds the longest common subsequence of two values."),
@@ -269,7 +270,7 @@ fn set_with_options(
     }
     let at = moment.at(db.now_ms(), args.name())?;
     if get && !bulk(db, key, reply)? {
-        reply.null();
+        miss(db, key, reply);
     }
     let done = if rule.is_none() && !keep {
         string::set(db, key, value, at)?;
@@ -419,7 +420,7 @@ fn mget(db: &mut Read<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result
 fn getset(db: &mut Write<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     let key = args.key()?;
     if !bulk(db, key, reply)? {
-        reply.null();
+        miss(db, key, reply);
     }
     string::set_if(db, key, args.next()?, Expiry::Clear, None)?;
     Ok(())
