@@ -572,3 +572,7 @@ impl DiskFile for SimFile {
         None
     }
 }
+
+#[cfg(test)]
+#[path = "sim_tests.rs"]
+mod tests;

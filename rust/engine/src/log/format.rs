@@ -202,7 +202,6 @@ impl<'a> Batches<'a> {
 
     /// The next batch with its sequence number and its end within the payload. `None` at the end;
     /// `Some(None)` when the payload is not what its header says.
-    #[expect(clippy::type_complexity, reason = "three plain values, used in one place")]
     pub(super) fn next(&mut self) -> Option<Option<(u64, usize, &'a [u8])>> {
         if self.left == 0 {
             return if self.reader.is_empty() { None } else { Some(None) };

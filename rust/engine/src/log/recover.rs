@@ -183,11 +183,11 @@ pub(super) fn recover(
         }
         known = known.max(link.header.synced);
         position = link.header.base;
-        let walk = walk(link, position, last_seq, &mut |seq, lsn, batch| {
-            if lsn > min_lsn {
+        let walk = walk(link, position, last_seq, &mut |replayed| {
+            if replayed.lsn > min_lsn {
                 end.batches += 1;
-                end.bytes += batch.len() as u64;
-                replay(Replayed { seq, lsn, batch })?;
+                end.bytes += replayed.batch.len() as u64;
+                replay(replayed)?;
             }
             Ok(())
         })?;
@@ -289,7 +289,7 @@ fn walk(
     link: &Link<'_>,
     from: u64,
     mut last_seq: u64,
-    each: &mut dyn FnMut(u64, u64, &[u8]) -> Result<()>,
+    each: &mut dyn FnMut(Replayed<'_>) -> Result<()>,
 ) -> Result<Walk> {
     let Link { found, header, limit, .. } = link;
     let mut window = Window::new(&*found.file, &found.path)?;
@@ -319,7 +319,7 @@ fn walk(
                 let what = "a frame with a good checksum does not decode";
                 return Err(Error::corrupt(&found.path, offset, what));
             };
-            each(seq, payload_lsn + end as u64, batch)?;
+            each(Replayed { seq, lsn: payload_lsn + end as u64, batch })?;
             last_seq = seq;
         }
         position = payload_lsn + u64::from(frame.len);
@@ -328,7 +328,6 @@ fn walk(
 }
 
 /// The frame at `position`, or what is wrong with it.
-#[expect(clippy::type_complexity, reason = "the header and its bytes, used twice")]
 fn frame_at<'w>(
     window: &'w mut Window<'_>,
     header: &SegmentHeader,
@@ -365,6 +364,8 @@ struct Rest {
     mark: u64,
     /// Where the last of them ends.
     end: u64,
+    /// How many bytes were looked at as frames.
+    checked: u64,
 }
 
 impl Rest {
@@ -375,19 +376,31 @@ impl Rest {
         let limit = (*limit).min(header.base + held);
         let mut position = from;
         while position + FRAME_HEADER as u64 <= limit {
-            // Frames start anywhere; looking is cheap where nothing was written.
             let offset = SEGMENT_HEADER + (position - header.base);
-            let ahead = window.most(offset, SCAN_BYTES)?;
-            let zeros = ahead.iter().take_while(|&&b| b == 0).count();
-            if zeros == ahead.len() {
-                position += (zeros - (FRAME_HEADER - 1).min(zeros - 1)) as u64;
+            let ahead = (limit - position).min(SEARCH_BYTES) as usize;
+            let ahead = window.most(offset, ahead)?;
+            // A frame may begin at any byte. Nearly all are ruled out by a look at the synced position.
+            let maybe = (position..).zip(ahead.windows(FRAME_HEADER)).find_map(|(at, bytes)| {
+                let synced = bytes[8..].first_chunk().map(|synced| u64::from_le_bytes(*synced));
+                if synced.is_none_or(|synced| synced > at) {
+                    return None;
+                }
+                let frame = FrameHeader::decode(bytes.first_chunk()?);
+                let whole = FRAME_HEADER as u64 + u64::from(frame.len);
+                (frame.plausible(at, last_seq) && at + whole <= limit).then_some((at, whole))
+            });
+            let Some((at, whole)) = maybe else {
+                position += ahead.len().saturating_sub(FRAME_HEADER) as u64 + 1;
                 continue;
+            };
+            position = at;
+            self.checked += whole;
+            if self.checked > SEARCH_MAX_BYTES {
+                return Ok(());
             }
-            // No header is all zero: a frame begins less than a header's length before the next set byte.
-            position += zeros.saturating_sub(FRAME_HEADER) as u64;
             if let Ok((frame, _)) = frame_at(&mut window, header, position, limit, last_seq)? {
                 self.mark = self.mark.max(frame.synced);
-                position += FRAME_HEADER as u64 + u64::from(frame.len);
+                position += whole;
                 self.end = self.end.max(position);
             } else {
                 position += 1;
@@ -397,8 +410,11 @@ impl Rest {
     }
 }
 
-/// How far the search looks ahead for zeros.
-const SCAN_BYTES: usize = 256;
+/// How much the search looks at in one go.
+const SEARCH_BYTES: u64 = 256 << 10;
+/// Where the search gives up: old values may look like frames, made so on purpose, and must not be able
+/// to hold up a start.
+const SEARCH_MAX_BYTES: u64 = 2 << 30;
 
 /// A file, read through a window that moves forward.
 struct Window<'a> {

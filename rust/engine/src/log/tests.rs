@@ -441,9 +441,9 @@ fn a_missing_segment_is_damage_and_repair_keeps_what_is_before_it() {
     drop(log);
     let segments = files(&disk, ".log");
     assert!(segments.len() > 4);
-    for missing in 0..segments.len() {
+    for (missing, path) in segments.iter().enumerate() {
         let disk = disk.fork();
-        disk.remove(&segments[missing]).unwrap();
+        disk.remove(path).unwrap();
         let max_lsn = all[3].1;
         let start = LogStart { min_lsn: 0, max_lsn, min_seq: 0 };
         let error = open(&disk, start).unwrap_err();
@@ -593,4 +593,27 @@ fn measure() {
     }
     run("zeroed", SyncMode::Always, 4096, 500, 1, false);
     run("recycled", SyncMode::Never, 4096, 500, 1, true);
+}
+
+#[test]
+fn values_made_to_look_like_frames_do_not_hold_up_a_start() {
+    let disk = SimDisk::new();
+    let large = options(SyncMode::Never, 16 << 20);
+    let (log, ..) = open_with(&disk, large.clone(), LogStart::default()).unwrap();
+    append(&log, b"x");
+    drop(log);
+    disk.kill();
+    let path = &files(&disk, ".log")[0];
+    let mut bytes = disk.bytes(path).unwrap();
+    let mut fake = [0; FRAME_HEADER];
+    fake[..4].copy_from_slice(&(8u32 << 20).to_le_bytes());
+    fake[16] = 1;
+    fake[24] = 1;
+    let fakes = bytes[5000..].chunks_exact_mut(FRAME_HEADER);
+    fakes.for_each(|place| place.copy_from_slice(&fake));
+    disk.put(path, &bytes);
+    let start = Instant::now();
+    let (_log, recovery, _) = open_with(&disk, large, LogStart::default()).unwrap();
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+    assert_eq!(recovery.cut, None);
 }

@@ -1,0 +1,113 @@
+//! Opening the log: what was found is made durable, a new segment joins it, the rest goes.
+
+use super::format::SegmentHeader;
+use super::pending::Pending;
+use super::recover::{self, Listing};
+use super::segment::{Plan, Store};
+use super::threads::Prepare;
+use super::{
+    LogOptions, LogStart, Recovery, Replayed, SEGMENT_BYTES, SEGMENT_HEADER, Shared, Tail,
+};
+use crate::disk::Disk;
+use crate::error::{Error, Result};
+use crate::options::SyncMode;
+use forgekv_base::rng::Rng;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+
+impl Shared {
+    /// Opens the log. With `salvage`, damage is cut off instead of being refused.
+    pub(super) fn open(
+        disk: Arc<dyn Disk>,
+        options: &LogOptions,
+        start: LogStart,
+        salvage: bool,
+        replay: &mut dyn FnMut(Replayed<'_>) -> Result<()>,
+    ) -> Result<(Shared, Recovery)> {
+        let dir = options.dir.clone();
+        disk.create_dir_all(&dir)
+            .map_err(|e| Error::io(format!("creating the directory {}", dir.display()), &e))?;
+        let segment_bytes = options.segment_bytes.clamp(SEGMENT_BYTES.0, SEGMENT_BYTES.1);
+        let store = Store::new(disk, dir, segment_bytes - SEGMENT_HEADER);
+
+        let listing = Listing::read(&*store.disk, &store.dir, true)?;
+        let end = recover::recover(&store.dir, &listing, start, salvage, replay)?;
+        store.number_from(listing.last_number);
+
+        // What was replayed may be in the page cache only. It is synced before anything says that it is.
+        for &(index, _) in &end.keep {
+            let found = &listing.segments[index];
+            found
+                .file
+                .sync_data()
+                .map_err(|e| Error::io(format!("syncing {}", found.path.display()), &e))?;
+        }
+        for path in &listing.leftovers {
+            store.remove(path);
+        }
+        for path in &listing.spares {
+            store.adopt_spare(path.clone());
+        }
+        let zero = options.sync_mode == SyncMode::Always;
+        let header = SegmentHeader {
+            incarnation: Rng::from_entropy().next_u64(),
+            base: end.base,
+            joins: end.joins,
+            capacity: store.standard,
+            synced: end.base,
+            seq: end.last_seq,
+        };
+        for &(index, held) in &end.keep {
+            let found = &listing.segments[index];
+            let base = found.header.map_or(0, |header| header.base);
+            store.adopt(found.path.clone(), base, held);
+        }
+        let segment = store.make(&Plan { header, zero })?;
+
+        // From here on the new segment voids all that was not kept: the rest is tidying up.
+        for (index, found) in listing.segments.iter().enumerate() {
+            let Some(&(_, held)) = end.keep.iter().find(|(kept, _)| *kept == index) else {
+                store.remove(&found.path);
+                continue;
+            };
+            let used = SEGMENT_HEADER + held - found.header.map_or(0, |header| header.base);
+            if found.file.len().is_ok_and(|len| len > used)
+                && let Err(e) = found.file.set_len(used)
+            {
+                tracing::warn!("cutting {}: {e}", found.path.display());
+            }
+        }
+        store.sync_dir()?;
+
+        if let Some((path, offset, why)) = &end.cut {
+            tracing::warn!("the log ends in {} at offset {offset}: {why}", path.display());
+        }
+        let recovery = Recovery {
+            batches: end.batches,
+            bytes: end.bytes,
+            cut: end.cut,
+            next_seq: end.last_seq + 1,
+        };
+        let lsn = || AtomicU64::new(end.base);
+        let shared = Shared {
+            pending: Mutex::new(Pending::new(segment, end.last_seq)),
+            appended: lsn(),
+            written: lsn(),
+            synced: lsn(),
+            synced_seq: AtomicU64::new(end.last_seq),
+            released: AtomicU64::new(0),
+            seq: AtomicU64::new(end.last_seq),
+            writer: Mutex::default(),
+            tail: Mutex::new(Tail { segments: Vec::new(), lsn: end.base, seq: end.last_seq }),
+            sync_gate: Mutex::default(),
+            maker: Mutex::default(),
+            zero: AtomicBool::new(zero),
+            failed: AtomicBool::new(false),
+            failure: Mutex::default(),
+            prepare: Prepare::default(),
+            store,
+        };
+        Ok((shared, recovery))
+    }
+}
