@@ -95,7 +95,7 @@ directives! {
     "timeout" => timeout: u32 = 0, Int(0, INT), Free;
     /// How many clients there may be at once.
     "maxclients" => maxclients: u32 = 10_000, Int(1, u32::MAX as i64), Tell(Part::Clients);
-    /// Whether a server without a password and without `bind` refuses other machines.
+    /// Whether a server without a password refuses other machines.
     "protected-mode" => protected_mode: bool = true, Bool, Free;
     /// The password of the default user; empty: none.
     "requirepass" => requirepass: Vec<u8> = Vec::new(), Secret, Free;
@@ -140,7 +140,7 @@ directives! {
 
     // ---- Process ----
     /// The least important thing that is logged.
-    "loglevel" => loglevel: LogLevel = LogLevel::Notice, Choice(LogLevel::NAMES), Tell(Part::Logging);
+    "loglevel" => loglevel: LogLevel = LogLevel::Notice, Choice(LogLevel::NAMES), Free;
     /// The file that is logged to; empty: standard output.
     "logfile" => logfile: String = String::new(), Text, Fixed;
     /// Whether Redis would go to the background; here it stays.

@@ -1,0 +1,58 @@
+//! jemalloc: the allocator that Redis uses too, and one that says what is resident.
+
+use std::sync::OnceLock;
+
+use forgekv_server::info::{Allocator, AllocatorFigures};
+use tikv_jemalloc_ctl::{epoch, stats, version};
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// The allocator's figures.
+pub(crate) struct Jemalloc;
+
+/// Its name and version, as Redis writes it.
+pub(crate) fn name() -> String {
+    static NAME: OnceLock<String> = OnceLock::new();
+    NAME.get_or_init(|| {
+        let full = version::read().unwrap_or("unknown");
+        // "5.3.0-123-gabcdef": what follows the dash is not for readers.
+        format!("jemalloc-{}", full.split('-').next().unwrap_or(full))
+    })
+    .clone()
+}
+
+impl Allocator for Jemalloc {
+    fn name(&self) -> String {
+        name()
+    }
+
+    fn figures(&self) -> AllocatorFigures {
+        // The figures stand still until the epoch moves.
+        if epoch::advance().is_err() {
+            return AllocatorFigures::default();
+        }
+        AllocatorFigures {
+            allocated: stats::allocated::read().unwrap_or_default() as u64,
+            active: stats::active::read().unwrap_or_default() as u64,
+            resident: stats::resident::read().unwrap_or_default() as u64,
+            retained: stats::retained::read().unwrap_or_default() as u64,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_follow_the_program() {
+        assert!(name().starts_with("jemalloc-5."), "{}", name());
+        let before = Jemalloc.figures();
+        let block = std::hint::black_box(vec![1u8; 32 << 20]);
+        let after = Jemalloc.figures();
+        assert!(after.allocated >= before.allocated + (32 << 20), "{before:?} {after:?}");
+        assert!(after.active >= after.allocated && after.resident > 0);
+        drop(block);
+    }
+}
