@@ -175,7 +175,7 @@ impl Engine {
             released: AtomicU64::new(state.log_start),
             fixed,
             recovery,
-            loader: Loader::start()?,
+            loader: Loader::start(options.io_uring)?,
             _owner: owner,
             options,
         });
@@ -387,6 +387,11 @@ impl Engine {
         Ok(())
     }
 
+    /// What serves cold reads: `io_uring` or `threads`.
+    pub fn cold_reads(&self) -> &'static str {
+        self.inner.loader.name()
+    }
+
     /// True figures.
     pub fn stats(&self) -> Stats {
         self.inner.stats()
@@ -511,9 +516,9 @@ impl Inner {
 
     /// Lets go of the log that installed tables have made unnecessary.
     pub(crate) fn release_log(&self) -> Result<()> {
-        // First the end, then the shards: a batch appended before this reading has been applied by the
+        // First the end, then the shards: a batch synced before this reading has been applied by the
         // time its shard's lock is ours, since both happen under that lock.
-        let mut upto = self.log.appended();
+        let mut upto = self.log.synced();
         for shard in &self.shards {
             let state = shard.lock();
             let oldest = state.sealed.first().map_or(state.active.first_lsn(), |s| s.first_lsn);

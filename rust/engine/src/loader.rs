@@ -6,82 +6,63 @@
 use crate::error::{Error, Result};
 use crate::guard::Loads;
 use crate::table::{Block, Table};
-use parking_lot::{Condvar, Mutex};
-use std::collections::VecDeque;
+use parking_lot::Mutex;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::thread::JoinHandle;
 
-/// Threads that wait for the device side by side.
-const POOL_THREADS: usize = 16;
+mod pool;
+mod uring;
 
 type Done = Box<dyn FnOnce(Result<Block>) + Send>;
 
+/// One block to read, and whom to tell.
 struct Job {
     table: Arc<Table>,
     block: u32,
     done: Done,
 }
 
-#[derive(Default)]
-struct Queue {
-    jobs: Mutex<(VecDeque<Job>, bool)>,
-    ready: Condvar,
-}
-
-/// Threads that read blocks with `pread`.
-pub(crate) struct Loader {
-    queue: Arc<Queue>,
-    threads: Vec<JoinHandle<()>>,
-}
-
-fn read(table: &Table, no: u32) -> Result<Block> {
-    let (offset, len) = table.block_span(no);
-    let mut raw = vec![0; len as usize];
-    table
-        .file()
-        .read_exact_at(&mut raw, offset)
-        .map_err(|e| Error::io(format!("reading {}", table.path().display()), &e))?;
-    table.decode_block(no, &raw)
-}
-
-fn work(queue: &Queue) {
-    let mut jobs = queue.jobs.lock();
-    loop {
-        if let Some(job) = jobs.0.pop_front() {
-            parking_lot::MutexGuard::unlocked(&mut jobs, || {
-                (job.done)(read(&job.table, job.block));
-            });
-        } else if jobs.1 {
-            return;
-        } else {
-            queue.ready.wait(&mut jobs);
-        }
+impl Job {
+    /// Checks and unpacks what was read, and tells.
+    fn finish(self, read: std::io::Result<&[u8]>) {
+        let block = match read {
+            Ok(raw) => self.table.decode_block(self.block, raw),
+            Err(e) => Err(Error::io(format!("reading {}", self.table.path().display()), &e)),
+        };
+        (self.done)(block);
     }
+}
+
+/// Reads blocks by io_uring where the kernel allows it, and on a pool of threads otherwise.
+pub(crate) struct Loader {
+    ring: Option<uring::Ring>,
+    pool: pool::Pool,
 }
 
 impl Loader {
-    pub(crate) fn start() -> Result<Loader> {
-        let queue = Arc::new(Queue::default());
-        let mut threads = Vec::new();
-        for n in 0..POOL_THREADS {
-            let queue = queue.clone();
-            let thread = std::thread::Builder::new()
-                .name(format!("cold-read-{n}"))
-                .spawn(move || work(&queue))
-                .map_err(|e| Error::io("starting a cold-read thread", &e))?;
-            threads.push(thread);
-        }
-        Ok(Loader { queue, threads })
+    /// Starts the loader's threads. io_uring is tried if `io_uring`.
+    pub(crate) fn start(io_uring: bool) -> Result<Loader> {
+        let ring = if io_uring { uring::Ring::start() } else { None };
+        Ok(Loader { ring, pool: pool::Pool::start()? })
     }
 
-    fn submit(&self, jobs: impl IntoIterator<Item = Job>) {
-        let mut queue = self.queue.jobs.lock();
-        for job in jobs {
-            queue.0.push_back(job);
-            self.queue.ready.notify_one();
+    /// What serves cold reads, for INFO.
+    pub(crate) fn name(&self) -> &'static str {
+        if self.ring.is_some() { "io_uring" } else { "threads" }
+    }
+
+    fn submit(&self, jobs: impl Iterator<Item = Job>) {
+        match &self.ring {
+            // A simulated disk has no descriptors to give to the kernel.
+            Some(ring) => {
+                let (real, simulated): (Vec<Job>, Vec<Job>) =
+                    jobs.partition(|job| job.table.file().raw_fd().is_some());
+                ring.submit(real);
+                self.pool.submit(simulated);
+            }
+            None => self.pool.submit(jobs.collect()),
         }
     }
 
@@ -109,18 +90,6 @@ impl Loader {
         });
         self.submit(jobs);
         Loading { shared }
-    }
-}
-
-impl Drop for Loader {
-    fn drop(&mut self) {
-        self.queue.jobs.lock().1 = true;
-        self.queue.ready.notify_all();
-        for thread in self.threads.drain(..) {
-            if thread.join().is_err() {
-                tracing::error!("a cold-read thread panicked");
-            }
-        }
     }
 }
 

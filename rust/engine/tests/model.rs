@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::ops::{Bound, ControlFlow};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 struct Plain;
 
@@ -48,8 +49,15 @@ fn options(dir: &Path) -> Options {
 }
 
 fn open(dir: &Path) -> Engine {
-    Engine::open(options(dir), Arc::new(Plain), Arc::new(RealDisk)).expect("opens")
+    open_with(dir, true)
 }
+
+fn open_with(dir: &Path, io_uring: bool) -> Engine {
+    let options = Options { io_uring, ..options(dir) };
+    Engine::open(options, Arc::new(Plain), Arc::new(RealDisk)).expect("opens")
+}
+
+static TURN: AtomicU64 = AtomicU64::new(0);
 
 type Model = Vec<BTreeMap<Vec<u8>, Vec<u8>>>;
 
@@ -71,7 +79,9 @@ fn with<T>(engine: &Engine, set: ShardSet, mut work: impl FnMut(&mut Guard<'_>) 
             Err(Error::Miss) => {
                 loads = guard.into_loads();
                 assert!(!loads.is_empty(), "a miss names its blocks");
-                if !engine.load_resident(&mut loads).expect("loads") {
+                // Every other time as if the page cache had nothing.
+                let cold = TURN.fetch_add(1, Ordering::Relaxed) % 2 == 0;
+                if cold || !engine.load_resident(&mut loads).expect("loads") {
                     let loading = engine.load(loads);
                     loads = block_on(loading).expect("loads");
                 }
@@ -195,7 +205,8 @@ fn run(seed: u64, steps: u64) {
     let dir = tempfile::tempdir().expect("a directory");
     let mut rng = Rng::seeded(seed);
     let mut model: Model = vec![BTreeMap::new(); SHARDS];
-    let mut engine = open(dir.path());
+    let io_uring = seed % 2 == 0;
+    let mut engine = open_with(dir.path(), io_uring);
     for step in 0..steps {
         match rng.below(1000) {
             0 => engine.flush().expect("flushes"),
@@ -204,7 +215,7 @@ fn run(seed: u64, steps: u64) {
             3 => {
                 engine.close().expect("closes");
                 drop(engine);
-                engine = open(dir.path());
+                engine = open_with(dir.path(), io_uring);
                 check_counts(&engine, &model);
             }
             4..500 => write(&engine, &mut model, &mut rng),
@@ -214,6 +225,7 @@ fn run(seed: u64, steps: u64) {
     }
     engine.compact().expect("compacts");
     check_counts(&engine, &model);
+    assert!(engine.stats().reads.cold > 100, "cold reads were tested");
     for _ in 0..500 {
         read(&engine, &model, &mut rng);
     }
