@@ -530,69 +530,62 @@ fn write_golden() {
     std::fs::write(path, &bytes[..(SEGMENT_HEADER + 400) as usize]).unwrap();
 }
 
-/// What an append, a write and a sync cost; figures in `DECISIONS.md` come from here.
+/// What an append, a write and a sync cost; `DECISIONS.md` quotes it.
 #[test]
 #[ignore = "a measurement"]
 fn measure() {
     let dir = tempfile::tempdir_in(".").unwrap();
-    let run = |name: &str,
-               mode: SyncMode,
-               batch: usize,
-               turns: usize,
-               each: usize,
-               recycle: bool| {
-        let options = LogOptions {
-            dir: dir.path().join(name),
-            sync_mode: mode,
-            segment_bytes: if recycle { 1 << 20 } else { 64 << 20 },
-        };
-        let (log, _) =
-            Log::open(Arc::new(RealDisk), options, LogStart::default(), &mut |_| Ok(())).unwrap();
+    let open = |name: &str, mode, segment_bytes| {
+        let options = LogOptions { dir: dir.path().join(name), sync_mode: mode, segment_bytes };
+        Log::open(Arc::new(RealDisk), options, LogStart::default(), &mut |_| Ok(())).unwrap().0
+    };
+    for batch in [30, 100, 1000] {
+        let log = open(&format!("append{batch}"), SyncMode::Never, 64 << 20);
         let bytes = vec![b'x'; batch];
-        let turn = |log: &Log| {
-            for _ in 0..each {
+        let (mut appends, mut writes) = (Duration::ZERO, Duration::ZERO);
+        for _ in 0..2000 {
+            let start = Instant::now();
+            for _ in 0..100 {
                 log.append(&bytes).unwrap();
             }
-        };
-        if recycle {
-            while log.appended() < 8 << 20 {
-                turn(&log);
-                log.sync().unwrap();
-                log.release(log.synced());
-            }
-        }
-        log.shared.zero.store(false, Ordering::Relaxed);
-        let (mut appends, mut writes) = (Duration::ZERO, Duration::ZERO);
-        let mut syncs = Vec::new();
-        for _ in 0..turns {
-            let start = Instant::now();
-            turn(&log);
             appends += start.elapsed();
             let start = Instant::now();
             log.write().unwrap();
             writes += start.elapsed();
-            if mode == SyncMode::Always || recycle {
+        }
+        let (append, write) = (appends.as_nanos() / 200_000, writes.as_nanos() / 2000);
+        println!("100 batches of {batch}: {append} ns for each append, {write} ns for the write");
+    }
+    for batch in [200, 4096, 65536] {
+        // The log never grows beyond what is released at once: all but the first three segments of the
+        // last kind are recycled ones.
+        for (name, mode, bytes) in [
+            ("unwritten", SyncMode::Never, 64 << 20),
+            ("zeroed", SyncMode::Always, 64 << 20),
+            ("recycled", SyncMode::Never, 1 << 20),
+        ] {
+            let log = open(&format!("{name}{batch}"), mode, bytes);
+            let batch = vec![b'x'; batch];
+            let mut syncs = Vec::new();
+            while syncs.len() < 500 {
+                log.append(&batch).unwrap();
+                log.write().unwrap();
                 let start = Instant::now();
                 log.sync().unwrap();
-                syncs.push(start.elapsed());
+                if name != "recycled" || log.appended() > 8 << 20 {
+                    syncs.push(start.elapsed());
+                }
                 log.release(log.synced());
+                if log.appended() < 8 << 20 && name == "recycled" {
+                    (0..20_000 / batch.len()).for_each(|_| drop(log.append(&batch)));
+                }
             }
+            syncs.sort();
+            let (median, p90) = (syncs[250].as_micros(), syncs[450].as_micros());
+            println!("sync of {}, {name}: median {median} us, p90 {p90} us", batch.len());
+            log.close().unwrap();
         }
-        syncs.sort();
-        println!(
-            "{name:10} batch {batch:5} x {each:4}: append {:6.1} ns, write {:7.2} us, sync {:?} {:?}",
-            appends.as_nanos() as f64 / (turns * each) as f64,
-            writes.as_nanos() as f64 / turns as f64 / 1000.0,
-            syncs.get(syncs.len() / 2),
-            syncs.get(syncs.len() * 9 / 10),
-        );
-        log.close().unwrap();
-    };
-    for batch in [30, 100, 1000] {
-        run(&format!("append{batch}"), SyncMode::Never, batch, 2000, 100, false);
     }
-    run("zeroed", SyncMode::Always, 4096, 500, 1, false);
-    run("recycled", SyncMode::Never, 4096, 500, 1, true);
 }
 
 #[test]
