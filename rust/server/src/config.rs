@@ -26,10 +26,10 @@ mod rewrite;
 mod table;
 mod value;
 
-pub use file::{ConfigError, Loaded};
-pub use flags::{Invocation, Startup, help};
 pub use choice::{LogLevel, Policy, Protection, Supervised, WalSyncMode};
 pub use directive::{Inert, Part};
+pub use file::{ConfigError, Loaded};
+pub use flags::{Invocation, Startup, help};
 pub use table::Config;
 pub use value::{Events, OutputLimit, OutputLimits, Percentiles};
 
@@ -38,14 +38,24 @@ use directive::{Change, Directive, Role};
 /// A part of memory that is found by asking the machine when `maxmemory` is 0.
 const AUTOMATIC_PERCENT: u64 = 60;
 
+/// What the server needs to work at all, in bytes.
+const MEMORY_FLOOR: u64 = 16 << 20;
+
 impl Config {
     /// `maxmemory`, or what it means when it is 0: a share of what the machine or the container
-    /// has, leaving room for the page cache and for others.
+    /// has, leaving room for the page cache and for others. Never less than the server needs.
     pub fn memory_budget(&self) -> u64 {
-        match self.maxmemory {
+        let bytes = match self.maxmemory {
             0 => machine::memory_bytes() / 100 * AUTOMATIC_PERCENT,
             bytes => bytes,
-        }
+        };
+        bytes.max(MEMORY_FLOOR)
+    }
+
+    /// Whether `maxmemory` is less than the server needs: then commands that may make the data
+    /// larger are refused, as Redis does when memory is short.
+    pub fn is_below_floor(&self) -> bool {
+        (1..MEMORY_FLOOR).contains(&self.maxmemory)
     }
 
     /// Memtables of all shards together. They are a part of the budget and never more than a
@@ -150,10 +160,17 @@ impl Handle {
         Arc::clone(&self.current.lock())
     }
 
+    /// The number of changes so far: whoever derives something from the configuration knows by it
+    /// when to do so again.
+    #[inline]
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
     /// A cheap way to look again and again.
     pub fn reader(self: &Arc<Self>) -> Reader {
         // The version first: a change in between is then seen at the next look.
-        let version = self.version.load(Ordering::Acquire);
+        let version = self.version();
         Reader { handle: Arc::clone(self), version, config: self.current() }
     }
 
@@ -290,7 +307,7 @@ impl Reader {
     /// The current configuration. One load of a line that nobody writes while nothing changes.
     #[inline]
     pub fn get(&mut self) -> &Arc<Config> {
-        let version = self.handle.version.load(Ordering::Acquire);
+        let version = self.handle.version();
         if version != self.version {
             self.config = self.handle.current();
             self.version = version;
@@ -298,8 +315,7 @@ impl Reader {
         &self.config
     }
 
-    /// The number of the publication that [`get`](Self::get) saw last: whoever derives something
-    /// from the configuration knows by it when to do so again.
+    /// The version that [`get`](Self::get) saw last.
     pub fn version(&self) -> u64 {
         self.version
     }

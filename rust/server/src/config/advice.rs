@@ -11,6 +11,14 @@ pub(super) fn advice(config: &Config) -> Vec<String> {
             config.maxmemory_policy.name()
         ));
     }
+    if config.is_below_floor() {
+        lines.push(format!(
+            "maxmemory {} is less than the {} MiB that the server needs: commands that may make \
+             the data larger are refused",
+            config.maxmemory,
+            config.memory_budget() >> 20
+        ));
+    }
     let asked = config.memtable_size_mb << 20;
     let is_chosen = config.memtable_size_mb != Config::default().memtable_size_mb;
     if is_chosen && config.memtable_bytes() < asked {
@@ -53,6 +61,9 @@ mod tests {
         let lines = advice(&config);
         assert_eq!(lines.len(), 3, "{lines:?}");
         assert!(lines[0].starts_with("maxmemory-policy allkeys-lru evicts nothing"));
+        let lines_of = |maxmemory| advice(&Config { maxmemory, ..Config::default() });
+        assert!(lines_of(1)[0].starts_with("maxmemory 1 is less than the 16 MiB"));
+        assert_eq!(lines_of(16 << 20), Vec::<String>::new());
         assert!(lines[1].ends_with("of 64 MiB: 16 MiB are used"), "{}", lines[1]);
     }
 }
