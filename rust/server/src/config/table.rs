@@ -310,6 +310,7 @@ const OTHERS: &[Directive] = &[
     inert("aof-use-rdb-preamble", Bool, Free, "yes", AOF),
     inert("aof-timestamp-enabled", Bool, Free, "no", AOF),
     inert("aof-rewrite-incremental-fsync", Bool, Free, "yes", AOF),
+    inert("aof-load-corrupt-tail-max-size", SIZE, Free, "0", AOF),
     inert("aof-disable-auto-gc", Bool, Free, "no", AOF),
     inert("shutdown-timeout", Int(0, INT), Free, "10", REPLICATION),
     inert("shutdown-on-sigint", SHUTDOWN, Free, "default", RDB),
@@ -337,6 +338,8 @@ const OTHERS: &[Directive] = &[
     inert("active-defrag-cycle-max", Int(1, 99), Free, "25", ALLOCATOR),
     inert("active-defrag-max-scan-fields", Int(1, MAX), Free, "1000", ALLOCATOR),
     inert("jemalloc-bg-thread", Bool, Free, "yes", ALLOCATOR),
+    inert("list-max-ziplist-entries", Int(0, MAX), Free, "512", "list-max-listpack-size took its place"),
+    inert("list-max-ziplist-value", SIZE, Free, "64", "list-max-listpack-size took its place"),
     inert("list-compress-depth", Int(0, INT), Free, "0", "blocks on disk are always compressed"),
     // ---- Inert: the process and its system ----
     inert("io-threads", Int(1, 128), Fixed, "1", THREADS),
@@ -366,6 +369,9 @@ const OTHERS: &[Directive] = &[
     inert("enable-module-command", Choice(Protection::NAMES), Fixed, "no", "modules do not exist here"),
     inert("acllog-max-len", Int(0, MAX), Free, "128", USERS),
     inert("acl-pubsub-default", Choice(&["allchannels", "resetchannels"]), Free, "resetchannels", USERS),
+    inert("hide-user-data-from-log", Bool, Free, "no", "values of clients are never logged"),
+    inert("max-new-connections-per-cycle", Int(1, INT), Free, "10", "each worker accepts what waits"),
+    inert("lookahead", Int(1, INT), Free, "16", "all commands that have arrived are looked at together"),
     inert("tracking-table-max-keys", Int(0, MAX), Free, "1000000", "client-side caching does not exist here"),
     // ---- Inert: replication ----
     inert("replica-serve-stale-data", Bool, Free, "yes", REPLICATION).or(&["slave-serve-stale-data"]),
@@ -386,6 +392,8 @@ const OTHERS: &[Directive] = &[
     inert("repl-backlog-size", SIZE, Free, "1048576", REPLICATION),
     inert("repl-backlog-ttl", Int(0, MAX), Free, "3600", REPLICATION),
     inert("min-replicas-max-lag", Int(0, INT), Free, "10", REPLICATION).or(&["min-slaves-max-lag"]),
+    inert("repl-rdb-channel", Bool, Free, "no", REPLICATION),
+    inert("replica-full-sync-buffer-limit", SIZE, Free, "0", REPLICATION),
     // ---- Inert: cluster ----
     inert("cluster-config-file", Text, Fixed, "nodes.conf", CLUSTER),
     inert("cluster-node-timeout", Int(0, MAX), Free, "15000", CLUSTER),
@@ -403,6 +411,7 @@ const OTHERS: &[Directive] = &[
     inert("cluster-announce-tls-port", Int(0, 65535), Free, "0", CLUSTER),
     inert("cluster-announce-bus-port", Int(0, 65535), Free, "0", CLUSTER),
     inert("cluster-announce-hostname", Text, Free, "", CLUSTER),
+    inert("cluster-slot-stats-enabled", Bool, Free, "no", CLUSTER),
     inert("cluster-announce-human-nodename", Text, Free, "", CLUSTER),
     inert("cluster-preferred-endpoint-type", Choice(&["ip", "hostname", "unknown-endpoint"]), Free, "ip", CLUSTER),
     // ---- Inert: what configures a TLS port that is not there ----
@@ -420,6 +429,7 @@ const OTHERS: &[Directive] = &[
     inert("tls-ciphers", Text, Free, "", TLS),
     inert("tls-ciphersuites", Text, Free, "", TLS),
     inert("tls-prefer-server-ciphers", Bool, Free, "no", TLS),
+    inert("max-new-tls-connections-per-cycle", Int(1, INT), Free, "1", TLS),
     inert("tls-session-caching", Bool, Free, "yes", TLS),
     inert("tls-session-cache-size", Int(0, INT), Free, "20480", TLS),
     inert("tls-session-cache-timeout", Int(0, INT), Free, "300", TLS),
