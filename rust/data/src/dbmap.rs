@@ -20,12 +20,13 @@ use forgekv_base::bytes::Reader;
 use forgekv_engine::{Batch, Guard};
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The shard of space M.
 pub(crate) const META_SHARD: u8 = 0;
-/// Answered for a logical database that there is not: no key ever begins with it.
-const NOWHERE: u32 = u32::MAX;
+/// Answered for a logical database that there is not: no key ever begins with it. Ids from here on are
+/// never given: the TTL index has other uses for the highest.
+const NOWHERE: u32 = u32::MAX - 15;
 
 /// The engine key of the record.
 fn record_key() -> &'static [u8] {
@@ -103,8 +104,6 @@ impl Record {
 pub(crate) struct DbMap {
     ids: Box<[AtomicU32]>,
     claims: Mutex<Claims>,
-    /// The log is synced up to here, as far as this map was told.
-    synced_lsn: AtomicU64,
 }
 
 /// What compaction asks.
@@ -112,7 +111,8 @@ pub(crate) struct DbMap {
 struct Claims {
     /// The newest record; `None` until it is read at the start.
     record: Option<Record>,
-    /// Ids that a record dropped, and the lsn that has to be synced before that counts.
+    /// Ids that a record dropped, and the sequence number before that record's: something later has to
+    /// be synced before it counts.
     leaving: Vec<(u32, u64)>,
 }
 
@@ -136,7 +136,6 @@ impl DbMap {
         DbMap {
             ids: (0..databases.max(1)).map(|_| AtomicU32::new(NOWHERE)).collect(),
             claims: Mutex::default(),
-            synced_lsn: AtomicU64::new(0),
         }
     }
 
@@ -156,40 +155,25 @@ impl DbMap {
         self.ids.iter().position(|id| id.load(Ordering::Acquire) == physical).map(|n| n as u32)
     }
 
-    /// Tells that the log is synced up to `lsn`.
-    pub(crate) fn synced(&self, lsn: u64) {
-        self.synced_lsn.fetch_max(lsn, Ordering::AcqRel);
-    }
-
-    /// Takes a record over, which was committed at `lsn`. All shards are locked, or nobody else is there
-    /// yet. Returns the ids that are gone.
-    pub(crate) fn install(&self, record: Record, lsn: u64) -> Vec<u32> {
+    /// Takes a record over, which was committed after the sequence number `before` and before any other
+    /// commit. All shards are locked, or nobody else is there yet. Returns the ids that are gone.
+    pub(crate) fn install(&self, record: Record, before: u64) -> Vec<u32> {
         for (id, new) in self.ids.iter().zip(&record.ids) {
             id.store(*new, Ordering::Release);
         }
         let mut claims = self.claims.lock();
-        let before = claims.record.take().map(|r| r.ids).unwrap_or_default();
-        let gone: Vec<u32> = before.into_iter().filter(|id| !record.ids.contains(id)).collect();
-        let synced = self.synced_lsn.load(Ordering::Acquire);
-        claims.leaving.retain(|(_, lsn)| *lsn > synced);
-        claims.leaving.extend(gone.iter().map(|&id| (id, lsn)));
+        let old = claims.record.take().map(|r| r.ids).unwrap_or_default();
+        let gone: Vec<u32> = old.into_iter().filter(|id| !record.ids.contains(id)).collect();
+        claims.leaving.extend(gone.iter().map(|&id| (id, before)));
         claims.record = Some(record);
         gone
     }
 
-    /// If `batch`, committed at `lsn`, changes the map: takes that over. See [`install`](Self::install).
-    pub(crate) fn committed(&self, batch: &mut Batch, lsn: u64) -> Result<Vec<u32>> {
-        match staged(batch) {
-            Some(bytes) => Ok(self.install(Record::decode(bytes)?, lsn)),
-            None => Ok(Vec::new()),
-        }
-    }
-
-    /// What is claimed, for a compaction. Before the record is read nothing is known to be dead.
-    pub(crate) fn claimed(&self) -> Claimed {
-        let synced = self.synced_lsn.load(Ordering::Acquire);
+    /// What is claimed, for a compaction, when the log is synced up to `synced_seq`. Before the record is
+    /// read nothing is known to be dead.
+    pub(crate) fn claimed(&self, synced_seq: u64) -> Claimed {
         let mut claims = self.claims.lock();
-        claims.leaving.retain(|(_, lsn)| *lsn > synced);
+        claims.leaving.retain(|(_, before)| synced_seq <= *before);
         let Some(record) = &claims.record else { return Claimed::default() };
         let leaving = claims.leaving.iter().map(|(id, _)| *id);
         Claimed { ids: record.ids.iter().copied().chain(leaving).collect(), next: record.next }
@@ -199,6 +183,14 @@ impl DbMap {
 fn staged(batch: &mut Batch) -> Option<&[u8]> {
     let key = record_key();
     batch.get(META_SHARD, record::hash(key), key).flatten()
+}
+
+/// The changed map that a batch holds, if it does.
+///
+/// # Errors
+/// A record that cannot be read.
+pub(crate) fn changed_by(batch: &mut Batch) -> Result<Option<Record>> {
+    staged(batch).map(Record::decode).transpose()
 }
 
 /// The physical id of a logical database as a command sees it whose transaction may have changed the map.
@@ -279,17 +271,15 @@ mod tests {
     #[test]
     fn an_id_is_dead_only_when_that_is_synced() {
         let map = DbMap::new(2);
-        assert!(!map.claimed().is_dead(0), "nothing is known before the record is read");
+        assert!(!map.claimed(u64::MAX).is_dead(0), "nothing is known before the record is read");
         map.install(Record { next: 2, ids: vec![0, 1] }, 0);
         assert_eq!((map.get(0), map.get(1), map.get(2)), (0, 1, NOWHERE));
         let gone = map.install(Record { next: 3, ids: vec![2, 1] }, 100);
         assert_eq!(gone, [0]);
         assert_eq!((map.get(0), map.logical(2), map.logical(0)), (2, Some(0), None));
-        assert!(!map.claimed().is_dead(0));
-        map.synced(99);
-        assert!(!map.claimed().is_dead(0));
-        map.synced(100);
-        let claimed = map.claimed();
+        assert!(!map.claimed(99).is_dead(0));
+        assert!(!map.claimed(100).is_dead(0));
+        let claimed = map.claimed(101);
         assert!(claimed.is_dead(0) && !claimed.is_dead(1) && !claimed.is_dead(2));
         assert!(!claimed.is_dead(3), "not given yet");
     }

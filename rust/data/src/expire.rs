@@ -6,9 +6,10 @@
 //! watermark there is no entry left, so it does not walk over its own tombstones.
 
 use crate::error::{Error, Result};
+use crate::hash;
 use crate::header::Header;
 use crate::place::Key;
-use crate::record;
+use crate::record::{self, Due};
 use crate::view::{Read, Write, event_class};
 use forgekv_engine::{SHARDS, ShardSet};
 use std::ops::{Bound, ControlFlow};
@@ -200,23 +201,25 @@ pub fn cycle_shard(w: &mut Write<'_>, shard: u8, max: usize) -> Result<Reaped> {
     // What is staged here may yet fail to be committed: so the watermark only passes what is not there.
     expiry.set_watermark(shard, next_ms);
     // Headers that are not in memory are asked for together.
-    for (_, physical_db, key) in due.iter().filter_map(|entry| record::parse_ttl_key(entry)) {
-        let header = record::HeaderKey::new(physical_db, key);
-        w.guard().probe(shard, header.hash(), header.bytes());
+    for (_, due) in due.iter().filter_map(|entry| record::parse_ttl_key(entry)) {
+        if let Due::Key(physical_db, key) | Due::Fields(physical_db, key) = due {
+            let header = record::HeaderKey::new(physical_db, key);
+            w.guard().probe(shard, header.hash(), header.bytes());
+        }
     }
     let mut reaped = Reaped { more, ..Reaped::default() };
     let db = w.db();
     for entry in &due {
-        let Some((expire_ms, physical_db, key)) = record::parse_ttl_key(entry) else { continue };
-        let mut fires = false;
-        if let Some(logical) = w.shared().map().logical(physical_db) {
-            w.switch_db(logical);
-            fires = w.header_raw(key)?.is_some_and(|h| fires_at(&h, expire_ms));
-        }
-        if fires {
-            // Meeting an expired key is what deletes it.
-            w.header(key)?;
-            reaped.expired += 1;
+        let Some((expire_ms, due)) = record::parse_ttl_key(entry) else { continue };
+        let fired = match due {
+            Due::Key(physical_db, key) => reap_key(w, physical_db, key, expire_ms)?,
+            Due::Fields(physical_db, key) => hash::reap_fields(w, physical_db, key, expire_ms)?,
+            Due::Field(generation, field) => {
+                hash::reap_field(w, shard, generation, field, expire_ms)?
+            }
+        };
+        if fired {
+            reaped.expired += u64::from(matches!(due, Due::Key(..)));
         } else {
             w.delete(shard, record::hash(entry), entry);
             reaped.stale += 1;
@@ -224,4 +227,16 @@ pub fn cycle_shard(w: &mut Write<'_>, shard: u8, max: usize) -> Result<Reaped> {
     }
     w.switch_db(db);
     Ok(reaped)
+}
+
+/// Deletes a key whose entry has come up, if the key still expires at that moment.
+fn reap_key(w: &mut Write<'_>, physical_db: u32, key: Key<'_>, expire_ms: u64) -> Result<bool> {
+    let Some(logical) = w.shared().map().logical(physical_db) else { return Ok(false) };
+    w.switch_db(logical);
+    if !w.header_raw(key)?.is_some_and(|h| fires_at(&h, expire_ms)) {
+        return Ok(false);
+    }
+    // Meeting an expired key is what deletes it.
+    w.header(key)?;
+    Ok(true)
 }

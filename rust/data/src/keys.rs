@@ -245,3 +245,7 @@ pub fn usage(r: &mut Read<'_>, key: Key<'_>, samples: u64) -> Result<Option<u64>
     let all = if seen == samples && seen < count { sum * count / seen.max(1) } else { sum };
     Ok(Some(bytes + all))
 }
+
+#[cfg(test)]
+#[path = "keys_tests.rs"]
+mod tests;

@@ -160,8 +160,7 @@ pub fn count(r: &mut Read<'_>) -> Result<u64> {
 /// A key of the selected database, each about equally likely; `None` when there is none that has not
 /// expired. All shards must be held.
 ///
-/// A shard is drawn by the number of its keys, then a slot in it, then a place in the slot, then one of the
-/// next keys.
+/// A shard is drawn by the number of its keys, then a slot in it, then one of a few neighbours there.
 ///
 /// # Errors
 /// `Again`, or damage.
@@ -185,15 +184,15 @@ pub fn random(r: &mut Read<'_>) -> Result<Option<Vec<u8>>> {
             here
         });
         let Some(shard) = drawn else { continue };
-        let few = weights.get(shard).is_some_and(|&n| n <= FEW);
-        let mut names = Names { live: Vec::new(), max: if few { usize::MAX } else { STEPS } };
-        if few {
-            names.walk(r, shard as u8, (shard as u64) << 58, u64::MAX)?;
+        let keys = weights.get(shard).copied().unwrap_or_default();
+        let names = if keys <= FEW {
+            Some(all_names(r, shard as u8)?)
         } else {
-            names.draw(r, shard as u8)?;
-        }
-        let nth = r.rng().below(names.live.len() as u64);
-        if let Some(Some(name)) = names.live.get_mut(nth as usize).map(Option::take) {
+            neighbours(r, shard as u8, keys)?
+        };
+        let Some(mut names) = names else { continue };
+        let nth = r.rng().below(names.len() as u64);
+        if let Some(Some(name)) = names.get_mut(nth as usize).map(Option::take) {
             return Ok(Some(name));
         }
     }
@@ -214,54 +213,100 @@ pub fn random(r: &mut Read<'_>) -> Result<Option<Vec<u8>>> {
     Ok(found)
 }
 
-/// Keys to choose one from.
-struct Names {
-    /// `None` stands for a key that has expired: it may be drawn, and then the draw was in vain.
-    live: Vec<Option<Vec<u8>>>,
-    max: usize,
+/// Keys to choose one from. `None` stands for one that has expired: then the draw was in vain.
+type Names = Vec<Option<Vec<u8>>>;
+
+fn all_names(r: &mut Read<'_>, shard: u8) -> Result<Names> {
+    let mut names = Vec::new();
+    collect(r, shard, u64::from(shard) << 58, u64::MAX, usize::MAX, &mut names)?;
+    Ok(names)
 }
 
-impl Names {
-    /// Some neighbours in a random slot of a shard: all of the slot, if there are few.
-    fn draw(&mut self, r: &mut Read<'_>, shard: u8) -> Result<()> {
-        let start = u64::from(shard) << 58;
-        let at = start | r.rng().next_u64() >> 6;
-        let mut first = first_place(r, shard, at)?;
-        if first.is_none() {
-            first = first_place(r, shard, start)?;
-        }
-        let Some(place) = first else { return Ok(()) };
-        // Again inside that slot: keys with one hash tag fill a small part of their shard.
-        let slot = place & !SLOT_MASK;
-        let at = slot | r.rng().next_u64() & SLOT_MASK;
-        self.walk(r, shard, at, slot | SLOT_MASK)?;
-        match at.checked_sub(1) {
-            Some(before) if before >= slot => self.walk(r, shard, slot, before),
-            _ => Ok(()),
-        }
+/// Some neighbours in a random slot of a shard with so many `keys`: all of the slot, if there are few.
+///
+/// The slot after a random place is drawn the more often the more empty slots there are before it. So it is
+/// rejected in that measure, and accepted in that of its keys: hash tags gather many keys in one slot.
+fn neighbours(r: &mut Read<'_>, shard: u8, keys: u64) -> Result<Option<Names>> {
+    let start = u64::from(shard) << 58;
+    let at = start | r.rng().next_u64() >> 6;
+    let mut first = place_from(r, shard, at)?;
+    if first.is_none() {
+        first = place_from(r, shard, start)?;
     }
+    let Some(place) = first else { return Ok(None) };
+    let slot = place & !SLOT_MASK;
+    let at = slot | r.rng().next_u64() & SLOT_MASK;
+    let end = slot | SLOT_MASK;
+    let mut names = Vec::new();
+    let mut last = collect(r, shard, at, end, STEPS, &mut names)?;
+    let mut covered = last - at;
+    if names.len() < STEPS && at > slot {
+        last = collect(r, shard, slot, at - 1, STEPS, &mut names)?;
+        covered += last - slot;
+    }
+    let in_slot = if names.len() < STEPS {
+        names.len() as f64
+    } else {
+        names.len() as f64 * SLOT_MASK as f64 / (covered as f64 + 1.0)
+    };
+    let before = match place_before(r, shard, slot)? {
+        Some(place) => (slot - (place & !SLOT_MASK)) >> 50,
+        None => {
+            let last = place_before(r, shard, start | (u64::MAX >> 6))?.unwrap_or(place);
+            256 - (((last & !SLOT_MASK) - slot) >> 50)
+        }
+    };
+    let fair = (in_slot / keys as f64) / (before.max(1) as f64 / 256.0);
+    Ok((r.rng().f64() < fair).then_some(names))
+}
 
-    /// Takes in the keys from one place to another, both included, up to the limit.
-    fn walk(&mut self, r: &mut Read<'_>, shard: u8, from: u64, to: u64) -> Result<()> {
-        let now_ms = r.now_ms();
-        walk(r, shard, from, &mut |key, header| {
-            if key.place > to || self.live.len() >= self.max {
-                return Ok(ControlFlow::Break(()));
-            }
-            self.live.push(is_live(&header, now_ms).then(|| key.name.to_vec()));
-            Ok(ControlFlow::Continue(()))
-        })
-    }
+/// Adds the keys from one place to another, both included, until there are `max`. Answers the last place
+/// that was covered.
+fn collect(
+    r: &mut Read<'_>,
+    shard: u8,
+    from: u64,
+    to: u64,
+    max: usize,
+    names: &mut Names,
+) -> Result<u64> {
+    let now_ms = r.now_ms();
+    let mut covered = to;
+    walk(r, shard, from, &mut |key, header| {
+        if key.place > to {
+            return Ok(ControlFlow::Break(()));
+        }
+        if names.len() >= max {
+            covered = key.place;
+            return Ok(ControlFlow::Break(()));
+        }
+        names.push(is_live(&header, now_ms).then(|| key.name.to_vec()));
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(covered)
 }
 
 /// The bits of a place below the slot.
 const SLOT_MASK: u64 = (1 << 50) - 1;
 
-/// The place of the first key at or after a place.
-fn first_place(r: &mut Read<'_>, shard: u8, from: u64) -> Result<Option<u64>> {
+/// The place of the first key of a shard at or after a place.
+fn place_from(r: &mut Read<'_>, shard: u8, from: u64) -> Result<Option<u64>> {
     let mut found = None;
     walk(r, shard, from, &mut |key, _| {
         found = Some(key.place);
+        Ok(ControlFlow::Break(()))
+    })?;
+    Ok(found)
+}
+
+/// The place of the last key of a shard before a place.
+fn place_before(r: &mut Read<'_>, shard: u8, place: u64) -> Result<Option<u64>> {
+    let db = r.physical_db();
+    let from = Bound::Included(record::header_start(db, u64::from(shard) << 58));
+    let to = Bound::Excluded(record::header_start(db, place));
+    let mut found = None;
+    r.scan(shard, &from, &to, true, &mut |key, _| {
+        found = record::parse_header_key(key).map(|(_, key)| key.place);
         Ok(ControlFlow::Break(()))
     })?;
     Ok(found)

@@ -3,7 +3,7 @@
 //! The road makes its views here and commits here, so that what goes beside the engine (the map of
 //! databases) is never forgotten.
 
-use crate::dbmap::{DbMap, META_SHARD, Record};
+use crate::dbmap::{self, DbMap, META_SHARD, Record};
 use crate::error::Result;
 use crate::expire::Expiry;
 use crate::schema::Records;
@@ -58,12 +58,6 @@ impl Store {
             .and_then(|bytes| bytes.try_into().ok())
             .map(u64::from_le_bytes)
             .ok_or_else(|| Error::Incompatible("the directory has no seed of places".into()))?;
-        let weak = Arc::downgrade(&shared);
-        engine.on_synced(Arc::new(move |lsn| {
-            if let Some(shared) = weak.upgrade() {
-                shared.map.synced(lsn);
-            }
-        }));
         let store = Store { engine, shared, place_seed };
         store.load_map()?;
         Ok(store)
@@ -80,10 +74,9 @@ impl Store {
             }
             crate::error::Result::Ok(record)
         })?;
-        // Only what is synced counts as gone, and what recovery read may not be.
-        let lsn = self.engine.sync()?;
-        self.shared.map.synced(lsn);
-        self.shared.map.install(record, lsn);
+        // Ids count as gone only by a record that is synced, and what recovery read may not be.
+        self.engine.sync()?;
+        self.shared.map.install(record, 0);
         Ok(())
     }
 
@@ -132,12 +125,15 @@ impl Store {
     /// As [`Guard::commit`]; nothing has happened then.
     #[inline]
     pub fn commit(&self, guard: &mut Guard<'_>, batch: &mut Batch) -> Result<u64> {
-        let lsn = guard.commit(batch)?;
         // Only who holds all shards can have changed the map.
-        if !batch.is_empty() && guard.holds(META_SHARD) && guard.holds(1) {
-            for gone in self.shared.map.committed(batch, lsn)? {
-                guard.forget(gone);
-            }
+        if batch.is_empty() || !guard.holds(META_SHARD) || !guard.holds(1) {
+            return Ok(guard.commit(batch)?);
+        }
+        let Some(record) = dbmap::changed_by(batch)? else { return Ok(guard.commit(batch)?) };
+        let before = guard.new_generation();
+        let lsn = guard.commit(batch)?;
+        for gone in self.shared.map.install(record, before) {
+            guard.forget(gone);
         }
         Ok(lsn)
     }
