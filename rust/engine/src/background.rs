@@ -189,22 +189,19 @@ impl Inner {
                 return Ok(true);
             }
         }
-        let mut best: Option<(u64, usize)> = None;
+        let mut debts: Vec<(u64, usize)> = Vec::new();
         for n in order() {
             let Some(shard) = self.shards.get(n) else { continue };
-            if shard.compacting.load(Ordering::Relaxed) {
-                continue;
-            }
-            let version = shard.lock().version.clone();
-            let debt = compaction::debt(&version, &self.options);
-            if compaction::pick(&version, &self.options).is_some()
-                && best.is_none_or(|(most, _)| debt > most)
-            {
-                best = Some((debt, n));
+            if !shard.compacting.load(Ordering::Relaxed) {
+                let version = shard.lock().version.clone();
+                debts.push((compaction::debt(&version, &self.options), n));
             }
         }
-        if let Some((_, n)) = best {
-            return self.compact_shard(n);
+        debts.sort_unstable_by(|a, b| b.cmp(a));
+        for (_, n) in debts {
+            if self.compact_shard(n)? {
+                return Ok(true);
+            }
         }
         for n in order() {
             let many = self.shards.get(n).is_some_and(|s| s.lock().unsettled() > UNSETTLED_MAX);
@@ -242,9 +239,24 @@ impl Inner {
         }
         self.settle(n)?;
         let (table, edits) = self.table_of(n, sealed)?;
-        self.manifest.commit(&edits)?;
+        if let Err(e) = self.manifest.commit(&edits) {
+            self.discard(table.as_slice());
+            return Err(e);
+        }
         self.install(shard, sealed, table);
         Ok(())
+    }
+
+    /// Removes tables whose manifest record failed, if it is certain that the manifest does not name them.
+    /// If it is not, they stay until the next start, which removes what nothing names.
+    fn discard(&self, tables: &[Arc<Table>]) {
+        if self.manifest.is_settled() {
+            for table in tables {
+                if let Err(e) = self.disk.remove(table.path()) {
+                    tracing::warn!("removing {}: {e}", table.path().display());
+                }
+            }
+        }
     }
 
     /// Makes the table of a sealed memtable, and the edits that install it. No table when all it holds are
@@ -309,7 +321,11 @@ impl Inner {
                 made.push((shard, memtable, table));
             }
         }
-        self.manifest.commit(&edits)?;
+        if let Err(e) = self.manifest.commit(&edits) {
+            let tables: Vec<_> = made.into_iter().filter_map(|(_, _, table)| table).collect();
+            self.discard(&tables);
+            return Err(e);
+        }
         for (shard, sealed, table) in made {
             self.install(shard, &sealed, table);
         }
@@ -397,7 +413,7 @@ impl Inner {
     /// One compaction of a shard, if its tables ask for one.
     fn compact_shard(&self, n: usize) -> Result<bool> {
         let shard = self.shard(n)?;
-        let Some(_claim) = Claim::new(&shard.compacting) else { return Ok(true) };
+        let Some(_claim) = Claim::new(&shard.compacting) else { return Ok(false) };
         let (version, flushed_seq) = {
             let state = shard.lock();
             (state.version.clone(), state.flushed_seq)
@@ -458,7 +474,17 @@ impl Inner {
         )?;
         let mut edits = outcome.edits;
         edits.push(Edit::NextFile(self.next_file.load(Ordering::Relaxed)));
-        self.manifest.commit(&edits)?;
+        if let Err(e) = self.manifest.commit(&edits) {
+            // A moved table is among the inputs: it stays.
+            let made: Vec<_> = outcome
+                .tables
+                .iter()
+                .filter(|t| version.tables().all(|old| old.id() != t.id()))
+                .cloned()
+                .collect();
+            self.discard(&made);
+            return Err(e);
+        }
         let mut state = shard.lock();
         state.version = Arc::new(state.version.with_compacted(&plan, &outcome.tables));
         drop(state);
@@ -508,10 +534,13 @@ impl Inner {
     /// as memtables fill up and level 0 grows.
     fn find_pressure(&self) {
         let fill = self.memtable_fill();
-        let level0 = self.shards.iter().map(|s| s.lock().version.level(0).len()).max().unwrap_or(0);
         let from_memtables = if fill > 0.85 { ((fill - 0.85) * 20_000.0) as u64 } else { 0 };
-        let from_level0 = level0.saturating_sub(12) as u64 * 100;
-        let delay = from_memtables.max(from_level0).min(20_000);
+        let mut from_tables = 0;
+        for shard in &self.shards {
+            let version = shard.lock().version.clone();
+            from_tables = from_tables.max(compaction::write_delay(&version, &self.options));
+        }
+        let delay = from_memtables.max(from_tables as u64).min(20_000);
         self.delay_us.store(delay, Ordering::Relaxed);
     }
 }

@@ -119,15 +119,18 @@ impl Engine {
     /// `Locked` when somebody owns the directory; `Corrupt` with file and offset; I/O failures.
     pub fn open(options: Options, schema: Arc<dyn Schema>, disk: Arc<dyn Disk>) -> Result<Engine> {
         let dir = options.dir.clone();
-        disk.create_dir_all(&dir)
-            .map_err(|e| Error::io(format!("creating {}", dir.display()), &e))?;
+        let io =
+            |doing: &str, e: &std::io::Error| Error::io(format!("{doing} {}", dir.display()), e);
+        disk.create_dir_all(&dir).map_err(|e| io("creating", &e))?;
+        if let Some(parent) = dir.parent().filter(|p| !p.as_os_str().is_empty()) {
+            disk.sync_dir(parent).map_err(|e| io("syncing the parent of", &e))?;
+        }
         let lock = dir.join("LOCK");
         let owner = disk
             .lock(&lock)
             .map_err(|e| Error::io(format!("locking {}", lock.display()), &e))?
             .ok_or_else(|| Error::Locked(dir.clone()))?;
         let (manifest, state) = Manifest::open(disk.clone(), &dir)?;
-        remove_orphans(&*disk, &dir, &state)?;
         let mut fixed = state.fixed.clone();
         for (name, value) in &options.fixed {
             if !fixed.contains_key(name) {
@@ -158,6 +161,8 @@ impl Engine {
             ));
         }
         let (log, recovery) = replay(&options, &*schema, &disk, &state, &shards, &flushed)?;
+        // Only now: had anything before refused to open, its files would still be wanted.
+        remove_orphans(&*disk, &dir, &state)?;
         let inner = Arc::new(Inner {
             memtable_bytes: AtomicU64::new(options.memtable_bytes),
             memory_bytes: AtomicU64::new(options.memory_bytes),

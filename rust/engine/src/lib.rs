@@ -7,6 +7,8 @@ mod background;
 mod batch;
 #[doc(hidden)]
 pub mod compaction;
+#[cfg(test)]
+mod crash_tests;
 pub mod disk;
 mod engine;
 mod entry;

@@ -1,6 +1,9 @@
 //! The operating system's files behind the [`Disk`](super::Disk) door.
 
-#![expect(unsafe_code, reason = "mmap, preadv2, fallocate, statvfs and flock have no safe form in std")]
+#![expect(
+    unsafe_code,
+    reason = "mmap, preadv2, fallocate, statvfs and flock have no safe form in std"
+)]
 
 use super::{Disk, DiskFile, Mapping};
 use std::ffi::CString;
@@ -73,7 +76,8 @@ impl Disk for RealDisk {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Send + Sync>>> {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        let file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         match file.try_lock() {
             Ok(()) => Ok(Some(Box::new(file))),
             Err(fs::TryLockError::WouldBlock) => Ok(None),
