@@ -229,12 +229,15 @@ pub fn usage(r: &mut Read<'_>, key: Key<'_>, samples: u64) -> Result<Option<u64>
         return Ok(Some(bytes));
     }
     let (generation, count, _) = header.exploded()?;
+    let count = match header.kind {
+        Kind::String => match string::Value::of(header)? {
+            string::Value::Chunked(chunks) => chunks.count(),
+            string::Value::Whole(_) => 0,
+        },
+        _ => count,
+    };
     // The root record.
     bytes += ELEMENT_KEY + HEADER_KEY + name;
-    if header.kind == Kind::String {
-        // The count of a string is its length.
-        return Ok(Some(bytes + count));
-    }
     let (mut seen, mut sum) = (0, 0);
     let unbounded = (Bound::Unbounded, Bound::Unbounded);
     r.scan_elements(key, generation, unbounded.0, unbounded.1, false, &mut |sub, value| {

@@ -66,6 +66,11 @@ impl Chunks {
         self.len
     }
 
+    /// The number of chunks, if none is missing.
+    pub fn count(&self) -> u64 {
+        self.len.div_ceil(u64::from(self.size))
+    }
+
     /// Whether the value has no bytes.
     pub fn is_empty(&self) -> bool {
         self.len == 0

@@ -105,6 +105,7 @@ const COMMANDS: &[Command] = &[
         .tips(&["request_policy:all_shards", "nondeterministic_output_order"])
         .about("Returns all keys that match a pattern."),
     read("SCAN", scan, "cursor [MATCH pattern] [COUNT count] [TYPE type]")
+        .sweep()
         .since("2.8.0")
         .complexity("O(COUNT) for each call, O(N) for a whole walk over N keys.")
         .tips(&["nondeterministic_output", "request_policy:special"])
