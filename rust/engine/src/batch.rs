@@ -32,6 +32,12 @@ pub(crate) struct Op {
 pub struct Batch {
     bytes: Vec<u8>,
     ops: Vec<Op>,
+    /// Made when a large batch is read, or a batch is walked in order: most never are.
+    index: Option<Box<Index>>,
+}
+
+#[derive(Default, Debug)]
+struct Index {
     newest: HashMap<(u8, u64), Vec<u32>>,
     indexed: usize,
     ordered: BTreeMap<(u8, Vec<u8>), u32>,
@@ -79,14 +85,7 @@ impl Batch {
         debug_assert!(end <= first.key.start);
         self.bytes.truncate(end as usize);
         self.ops.truncate(len);
-        if self.indexed > 0 {
-            self.newest.clear();
-            self.indexed = 0;
-        }
-        if self.sorted > 0 {
-            self.ordered.clear();
-            self.sorted = 0;
-        }
+        self.index = None;
     }
 
     /// Stages a value for a key. `hash` is the schema's hash of `key`.
@@ -135,8 +134,8 @@ impl Batch {
                     op.hash == hash && op.shard == shard && self.slice(&op.key) == key
                 })?
             } else {
-                self.index();
-                let found = self.newest.get(&(shard, hash))?;
+                self.bring_index_up();
+                let found = self.index.as_ref()?.newest.get(&(shard, hash))?;
                 *found.iter().rev().find(|&&i| {
                     self.ops.get(i as usize).is_some_and(|op| self.slice(&op.key) == key)
                 })? as usize
@@ -145,11 +144,12 @@ impl Batch {
         Some(op.value.as_ref().map(|v| self.slice(v)))
     }
 
-    fn index(&mut self) {
-        for (i, op) in self.ops.iter().enumerate().skip(self.indexed) {
-            self.newest.entry((op.shard, op.hash)).or_default().push(i as u32);
+    fn bring_index_up(&mut self) {
+        let index = self.index.get_or_insert_default();
+        for (i, op) in self.ops.iter().enumerate().skip(index.indexed) {
+            index.newest.entry((op.shard, op.hash)).or_default().push(i as u32);
         }
-        self.indexed = self.ops.len();
+        index.indexed = self.ops.len();
     }
 
     /// The staged effects of a shard inside a range of keys, in order, the newest of each key only.
@@ -159,13 +159,13 @@ impl Batch {
         from: Bound<&[u8]>,
         to: Bound<&[u8]>,
     ) -> Vec<(&[u8], Option<&[u8]>)> {
-        for i in self.sorted..self.ops.len() {
-            if let Some(op) = self.ops.get(i) {
-                let key = self.slice(&op.key).to_vec();
-                self.ordered.insert((op.shard, key), i as u32);
-            }
+        let mut index = self.index.take().unwrap_or_default();
+        for (i, op) in self.ops.iter().enumerate().skip(index.sorted) {
+            index.ordered.insert((op.shard, self.slice(&op.key).to_vec()), i as u32);
         }
-        self.sorted = self.ops.len();
+        index.sorted = self.ops.len();
+        self.index = Some(index);
+        let Some(index) = &self.index else { return Vec::new() };
         let from = match from {
             Bound::Included(k) => Bound::Included((shard, k.to_vec())),
             Bound::Excluded(k) => Bound::Excluded((shard, k.to_vec())),
@@ -176,7 +176,8 @@ impl Batch {
             Bound::Excluded(k) => Bound::Excluded((shard, k.to_vec())),
             Bound::Unbounded => Bound::Excluded((shard + 1, Vec::new())),
         };
-        self.ordered
+        index
+            .ordered
             .range((from, to))
             .filter_map(|((_, key), &i)| {
                 let op = self.ops.get(i as usize)?;
