@@ -22,6 +22,8 @@ pub enum Part {
     Memory,
     /// How many clients there may be.
     Clients,
+    /// What is logged.
+    Logging,
 }
 
 /// Values of inert rows that are not Redis's defaults, as text.

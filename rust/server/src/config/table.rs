@@ -140,7 +140,7 @@ directives! {
 
     // ---- Process ----
     /// The least important thing that is logged.
-    "loglevel" => loglevel: LogLevel = LogLevel::Notice, Choice(LogLevel::NAMES), Free;
+    "loglevel" => loglevel: LogLevel = LogLevel::Notice, Choice(LogLevel::NAMES), Tell(Part::Logging);
     /// The file that is logged to; empty: standard output.
     "logfile" => logfile: String = String::new(), Text, Fixed;
     /// Whether Redis would go to the background; here it stays.
