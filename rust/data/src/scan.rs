@@ -20,6 +20,8 @@ const CURSORS: u64 = 1 << (64 - BELOW_CURSOR);
 const DRAWS: usize = 100;
 /// RANDOMKEY chooses among so many neighbours, so that a key after a long gap is not drawn that often.
 const STEPS: usize = 16;
+/// How many slots it draws in a shard until it takes one.
+const SLOT_DRAWS: usize = 32;
 /// In a shard with so few keys it chooses among all of them.
 const FEW: u64 = 64;
 
@@ -185,12 +187,11 @@ pub fn random(r: &mut Read<'_>) -> Result<Option<Vec<u8>>> {
         });
         let Some(shard) = drawn else { continue };
         let keys = weights.get(shard).copied().unwrap_or_default();
-        let names = if keys <= FEW {
-            Some(all_names(r, shard as u8)?)
+        let mut names = if keys <= FEW {
+            all_names(r, shard as u8)?
         } else {
-            neighbours(r, shard as u8, keys)?
+            fair_neighbours(r, shard as u8, keys)?
         };
-        let Some(mut names) = names else { continue };
         let nth = r.rng().below(names.len() as u64);
         if let Some(Some(name)) = names.get_mut(nth as usize).map(Option::take) {
             return Ok(Some(name));
@@ -226,7 +227,19 @@ fn all_names(r: &mut Read<'_>, shard: u8) -> Result<Names> {
 ///
 /// The slot after a random place is drawn the more often the more empty slots there are before it. So it is
 /// rejected in that measure, and accepted in that of its keys: hash tags gather many keys in one slot.
-fn neighbours(r: &mut Read<'_>, shard: u8, keys: u64) -> Result<Option<Names>> {
+fn fair_neighbours(r: &mut Read<'_>, shard: u8, keys: u64) -> Result<Names> {
+    for _ in 1..SLOT_DRAWS {
+        if let Some((names, fair)) = neighbours(r, shard, keys)?
+            && r.rng().f64() < fair
+        {
+            return Ok(names);
+        }
+    }
+    Ok(neighbours(r, shard, keys)?.map(|(names, _)| names).unwrap_or_default())
+}
+
+/// Neighbours in a slot, and with which probability that slot should be accepted.
+fn neighbours(r: &mut Read<'_>, shard: u8, keys: u64) -> Result<Option<(Names, f64)>> {
     let start = u64::from(shard) << 58;
     let at = start | r.rng().next_u64() >> 6;
     let mut first = place_from(r, shard, at)?;
@@ -257,7 +270,7 @@ fn neighbours(r: &mut Read<'_>, shard: u8, keys: u64) -> Result<Option<Names>> {
         }
     };
     let fair = (in_slot / keys as f64) / (before.max(1) as f64 / 256.0);
-    Ok((r.rng().f64() < fair).then_some(names))
+    Ok(Some((names, fair)))
 }
 
 /// Adds the keys from one place to another, both included, until there are `max`. Answers the last place
