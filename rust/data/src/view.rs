@@ -14,7 +14,7 @@
 mod staging;
 
 use crate::dbmap;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::hash;
 use crate::header::{Header, Kind};
 use crate::limits::Limits;
@@ -420,6 +420,32 @@ impl<'e> Write<'e> {
     /// Writes one element of an exploded value.
     pub fn put_element(&mut self, owner: Key<'_>, generation: u64, sub: &[u8], value: &[u8]) {
         self.0.stage_element(owner, generation, sub, &[value]);
+    }
+
+    /// Changes a part of an element that is there: the `remove` bytes at `at` give way to `insert`. Costs the
+    /// log only what changes.
+    ///
+    /// # Errors
+    /// `Again` when the element has to be loaded; damage when it is not there.
+    pub fn patch_element(
+        &mut self,
+        owner: Key<'_>,
+        generation: u64,
+        sub: &[u8],
+        at: usize,
+        remove: usize,
+        insert: &[u8],
+    ) -> Result<()> {
+        let record = record::ElementKey::new(generation, sub);
+        let (shard, hash, key) = (owner.shard(), record.hash(), record.bytes());
+        let view = &mut self.0;
+        if view.batch.patch_staged(shard, hash, key, at, remove, insert) {
+            return Ok(());
+        }
+        let base = view.guard.get(shard, hash, key)?;
+        let base = base.ok_or_else(|| Error::broken("an element that should be there is missing"))?;
+        view.batch.patch(shard, hash, key, base, at, remove, insert);
+        Ok(())
     }
 
     /// Deletes one element of an exploded value.

@@ -1,20 +1,28 @@
 //! The staged effects of one command: what the log stores and the shards apply, in one buffer.
 //!
 //! ```text
-//! op := | shard u8 | kind u8 (0 = delete, 1 = put) | key len varint | value len varint (puts only) | key | value |
-//! batch := op*
+//! batch  := op*
+//! delete := | shard u8 | 0 u8 | key len varint | key |
+//! put    := | shard u8 | 1 u8 | key len varint | value len varint | key | value |
+//! patch  := | shard u8 | 2 u8 | key len varint | at varint | remove varint | insert len varint | key | insert |
 //! ```
+//!
+//! A patch says how a value changes: `remove` bytes at `at` give way to `insert`. It saves the log, not the
+//! memtable: the batch keeps the whole new value beside it, and that is what is applied. Replay makes it
+//! again from the value before.
 //!
 //! The bytes are the log's bytes: committing copies them once. Beside them stands an index, so that
 //! applying does not parse, and a command can read what it has staged itself.
 
 use crate::error::{Error, Result};
+use forgekv_base::bytes::Reader;
 use forgekv_base::varint;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::{Bound, Range};
 
 const DELETE: u8 = 0;
 const PUT: u8 = 1;
+const PATCH: u8 = 2;
 /// Beyond this many ops a hash index serves reads of staged keys; below, a walk from the end is faster.
 const WALK: usize = 8;
 
@@ -25,6 +33,10 @@ pub(crate) struct Op {
     pub(crate) hash: u64,
     key: Range<u32>,
     value: Option<Range<u32>>,
+    /// For a patch: `value` lies in `patched`, not in `bytes`.
+    is_patch: bool,
+    /// Where the op ends in `bytes`.
+    end: u32,
 }
 
 /// Staged effects, in order; a later one on the same key wins.
@@ -32,6 +44,8 @@ pub(crate) struct Op {
 pub struct Batch {
     bytes: Vec<u8>,
     ops: Vec<Op>,
+    /// The new values that patches make.
+    patched: Vec<u8>,
     /// Made when a large batch is read, or a batch is walked in order: most never are.
     index: Option<Box<Index>>,
 }
@@ -76,15 +90,15 @@ impl Batch {
 
     /// Drops everything staged after the first `len` effects: a command inside a transaction failed.
     pub fn truncate(&mut self, len: usize) {
-        let Some(first) = self.ops.get(len) else { return };
-        // An op's header lies before its key: find where it starts from the end of the op before it.
-        let end = match len.checked_sub(1).and_then(|i| self.ops.get(i)) {
-            Some(before) => before.value.as_ref().map_or(before.key.end, |v| v.end),
-            None => 0,
-        };
-        debug_assert!(end <= first.key.start);
+        if len >= self.ops.len() {
+            return;
+        }
+        let end = len.checked_sub(1).and_then(|i| self.ops.get(i)).map_or(0, |op| op.end);
         self.bytes.truncate(end as usize);
         self.ops.truncate(len);
+        if len == 0 {
+            self.patched.clear();
+        }
         self.index = None;
     }
 
@@ -103,7 +117,80 @@ impl Batch {
         varint::put(&mut self.bytes, value_len as u64);
         let key = self.append(key);
         let value = Some(self.append(value));
-        self.ops.push(Op { shard, hash, key, value });
+        self.push(shard, hash, key, value, false);
+    }
+
+    fn push(
+        &mut self,
+        shard: u8,
+        hash: u64,
+        key: Range<u32>,
+        value: Option<Range<u32>>,
+        is_patch: bool,
+    ) {
+        let end = self.bytes.len() as u32;
+        self.ops.push(Op { shard, hash, key, value, is_patch, end });
+    }
+
+    /// Stages a change of a value: the `remove` bytes at `at` of `base`, what the key holds now, give way
+    /// to `insert`. Positions beyond the end are taken as the end.
+    pub fn patch(
+        &mut self,
+        shard: u8,
+        hash: u64,
+        key: &[u8],
+        base: &[u8],
+        at: usize,
+        remove: usize,
+        insert: &[u8],
+    ) {
+        let at = at.min(base.len());
+        let remove = remove.min(base.len() - at);
+        let (head, rest) = base.split_at(at);
+        let start = self.patched.len();
+        self.patched.reserve(base.len() + insert.len());
+        self.patched.extend_from_slice(head);
+        self.patched.extend_from_slice(insert);
+        self.patched.extend_from_slice(rest.get(remove..).unwrap_or_default());
+        self.log_patch(shard, hash, key, start, at, remove, insert);
+    }
+
+    /// Like [`patch`](Self::patch), of a value that this batch has staged itself. False, and nothing is
+    /// staged, when it has not.
+    pub fn patch_staged(
+        &mut self,
+        shard: u8,
+        hash: u64,
+        key: &[u8],
+        at: usize,
+        remove: usize,
+        insert: &[u8],
+    ) -> bool {
+        let Some(base) = self.get(shard, hash, key).flatten().map(<[u8]>::to_vec) else {
+            return false;
+        };
+        self.patch(shard, hash, key, &base, at, remove, insert);
+        true
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the fields of a patch")]
+    fn log_patch(
+        &mut self,
+        shard: u8,
+        hash: u64,
+        key: &[u8],
+        start: usize,
+        at: usize,
+        remove: usize,
+        insert: &[u8],
+    ) {
+        self.bytes.extend_from_slice(&[shard, PATCH]);
+        for number in [key.len(), at, remove, insert.len()] {
+            varint::put(&mut self.bytes, number as u64);
+        }
+        let key = self.append(&[key]);
+        self.bytes.extend_from_slice(insert);
+        self.push(shard, hash, key, Some(start as u32..self.patched.len() as u32), true);
     }
 
     /// Stages the deletion of a key.
@@ -111,7 +198,7 @@ impl Batch {
         self.bytes.extend_from_slice(&[shard, DELETE]);
         varint::put(&mut self.bytes, key.len() as u64);
         let key = self.append(&[key]);
-        self.ops.push(Op { shard, hash, key, value: None });
+        self.push(shard, hash, key, None, false);
     }
 
     fn append(&mut self, parts: &[&[u8]]) -> Range<u32> {
@@ -124,6 +211,14 @@ impl Batch {
 
     fn slice(&self, range: &Range<u32>) -> &[u8] {
         self.bytes.get(range.start as usize..range.end as usize).unwrap_or_default()
+    }
+
+    fn value_of(&self, op: &Op) -> Option<&[u8]> {
+        let range = op.value.as_ref()?;
+        if op.is_patch {
+            return self.patched.get(range.start as usize..range.end as usize);
+        }
+        Some(self.slice(range))
     }
 
     /// What is staged for a key: `None` when nothing is, `Some(None)` when its deletion is.
@@ -141,7 +236,7 @@ impl Batch {
                 })? as usize
             };
         let op = self.ops.get(at)?;
-        Some(op.value.as_ref().map(|v| self.slice(v)))
+        Some(self.value_of(op))
     }
 
     fn bring_index_up(&mut self) {
@@ -181,56 +276,70 @@ impl Batch {
             .range((from, to))
             .filter_map(|((_, key), &i)| {
                 let op = self.ops.get(i as usize)?;
-                Some((key.as_slice(), op.value.as_ref().map(|v| self.slice(v))))
+                Some((key.as_slice(), self.value_of(op)))
             })
             .collect()
     }
 
     /// The staged effects, in order: shard, hash, key, value.
     pub(crate) fn ops(&self) -> impl Iterator<Item = (u8, u64, &[u8], Option<&[u8]>)> {
-        self.ops.iter().map(|op| {
-            (op.shard, op.hash, self.slice(&op.key), op.value.as_ref().map(|v| self.slice(v)))
-        })
+        self.ops.iter().map(|op| (op.shard, op.hash, self.slice(&op.key), self.value_of(op)))
     }
 }
 
-/// Reads a batch back from the log: calls `each` with shard, key and value.
+/// An effect as the log holds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Logged<'a> {
+    Delete,
+    Put(&'a [u8]),
+    Patch { at: usize, remove: usize, insert: &'a [u8] },
+}
+
+impl Logged<'_> {
+    /// The value that a patch makes of `base`; `None` when it does not fit.
+    pub(crate) fn patched(at: usize, remove: usize, insert: &[u8], base: &[u8]) -> Option<Vec<u8>> {
+        let (head, rest) = base.split_at_checked(at)?;
+        let rest = rest.get(remove..)?;
+        Some([head, insert, rest].concat())
+    }
+}
+
+/// Reads a batch back from the log: calls `each` with shard, key and effect.
 ///
 /// # Errors
 /// `Incompatible` when the bytes are not a batch; their CRC held, so another version wrote them.
 pub(crate) fn parse(
     bytes: &[u8],
-    mut each: impl FnMut(u8, &[u8], Option<&[u8]>) -> Result<()>,
+    mut each: impl FnMut(u8, &[u8], Logged<'_>) -> Result<()>,
 ) -> Result<()> {
-    let mut rest = bytes;
-    while !rest.is_empty() {
-        let (shard, key, value, left) = parse_op(rest)
+    let mut reader = Reader::new(bytes);
+    while !reader.is_empty() {
+        let (shard, key, effect) = parse_op(&mut reader)
             .ok_or_else(|| Error::Incompatible("a batch in the log cannot be read".into()))?;
-        each(shard, key, value)?;
-        rest = left;
+        each(shard, key, effect)?;
     }
     Ok(())
 }
 
-type Parsed<'a> = (u8, &'a [u8], Option<&'a [u8]>, &'a [u8]);
-
-fn parse_op(bytes: &[u8]) -> Option<Parsed<'_>> {
-    let (&shard, rest) = bytes.split_first()?;
-    let (&kind, rest) = rest.split_first()?;
-    let (key_len, n) = varint::get(rest)?;
-    let mut rest = rest.get(n..)?;
-    let mut value_len = None;
-    if kind == PUT {
-        let (len, n) = varint::get(rest)?;
-        value_len = Some(len as usize);
-        rest = rest.get(n..)?;
-    } else if kind != DELETE {
-        return None;
-    }
-    let (key, rest) = rest.split_at_checked(key_len as usize)?;
-    let Some(value_len) = value_len else { return Some((shard, key, None, rest)) };
-    let (value, rest) = rest.split_at_checked(value_len)?;
-    Some((shard, key, Some(value), rest))
+fn parse_op<'a>(reader: &mut Reader<'a>) -> Option<(u8, &'a [u8], Logged<'a>)> {
+    let shard = reader.u8()?;
+    let kind = reader.u8()?;
+    let key_len = reader.varint()? as usize;
+    Some(match kind {
+        DELETE => (shard, reader.bytes(key_len)?, Logged::Delete),
+        PUT => {
+            let len = reader.varint()? as usize;
+            let key = reader.bytes(key_len)?;
+            (shard, key, Logged::Put(reader.bytes(len)?))
+        }
+        PATCH => {
+            let (at, remove) = (reader.varint()? as usize, reader.varint()? as usize);
+            let len = reader.varint()? as usize;
+            let key = reader.bytes(key_len)?;
+            (shard, key, Logged::Patch { at, remove, insert: reader.bytes(len)? })
+        }
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
@@ -265,8 +374,13 @@ mod tests {
             ]
         );
         let mut seen = Vec::new();
-        parse(batch.bytes(), |shard, key, value| {
-            seen.push((shard, key.to_vec(), value.map(<[u8]>::to_vec)));
+        parse(batch.bytes(), |shard, key, effect| {
+            let value = match effect {
+                Logged::Delete => None,
+                Logged::Put(value) => Some(value.to_vec()),
+                Logged::Patch { .. } => panic!("nothing was patched"),
+            };
+            seen.push((shard, key.to_vec(), value));
             Ok(())
         })
         .unwrap();
@@ -286,5 +400,31 @@ mod tests {
         .unwrap();
         assert_eq!(n, 2);
         assert!(parse(&[0, 7, 1], |_, _, _| Ok(())).is_err());
+    }
+
+    #[test]
+    fn a_patch_is_small_in_the_log_and_whole_in_memory() {
+        let mut batch = Batch::new();
+        let base = vec![7; 1000];
+        batch.patch(3, 1, b"key", &base, 500, 2, b"new");
+        assert!(batch.bytes().len() < 20);
+        let mut expected = base.clone();
+        expected.splice(500..502, *b"new");
+        assert_eq!(batch.get(3, 1, b"key"), Some(Some(expected.as_slice())));
+        assert!(batch.patch_staged(3, 1, b"key", 0, 1000, b"!"));
+        expected.splice(0..1000, *b"!");
+        assert_eq!(batch.get(3, 1, b"key"), Some(Some(expected.as_slice())));
+        assert!(!batch.patch_staged(3, 1, b"other", 0, 0, b""));
+        let mut replayed = base;
+        parse(batch.bytes(), |_, _, effect| {
+            let Logged::Patch { at, remove, insert } = effect else { panic!("a patch") };
+            replayed = Logged::patched(at, remove, insert, &replayed).expect("fits");
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(replayed, expected);
+        assert_eq!(Logged::patched(5, 0, b"", b"1234"), None);
+        batch.clear();
+        assert!(batch.is_empty() && batch.patched.is_empty());
     }
 }

@@ -9,7 +9,7 @@
 
 use crate::SHARDS;
 use crate::background::Background;
-use crate::batch;
+use crate::batch::{self, Logged};
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::guard::{Guard, Held, Loads, ShardSet};
@@ -30,6 +30,8 @@ use std::task::Poll;
 
 /// Lines that the eviction clock of a shard passes at most each time the budget is shared anew.
 const SHARE_STEPS: usize = 4096;
+
+const PATCH_MISFIT: &str = "a patch in the log does not fit the value that it changes";
 
 /// What all threads share.
 pub(crate) struct Inner {
@@ -453,7 +455,7 @@ fn replay(
         segment_bytes: options.segment_bytes,
     };
     Log::open(disk.clone(), log_options, start, &mut |record| {
-        batch::parse(record.batch, |shard, key, value| {
+        batch::parse(record.batch, |shard, key, effect| {
             let n = usize::from(shard);
             if flushed.get(n).is_none_or(|&lsn| record.lsn <= lsn) {
                 return Ok(());
@@ -462,7 +464,25 @@ fn replay(
                 let mut state = shard.lock();
                 state.active.note(record.lsn, record.seq);
                 state.last_lsn = record.lsn;
-                state.apply(schema, schema.hash(key), key, value);
+                let hash = schema.hash(key);
+                match effect {
+                    Logged::Delete => state.apply(schema, hash, key, None),
+                    Logged::Put(value) => state.apply(schema, hash, key, Some(value)),
+                    Logged::Patch { at, remove, insert } => {
+                        let base = match state.table.find(hash, key) {
+                            Some(at) => {
+                                state.table.at(at).and_then(|e| e.value()).map(<[u8]>::to_vec)
+                            }
+                            None => state.version.get(key, hash)?,
+                        };
+                        // No base: a compaction has dropped it, because a later batch of the log made it
+                        // unreachable. What the patch would make is unreachable too.
+                        let Some(base) = base else { return Ok(()) };
+                        let value = Logged::patched(at, remove, insert, &base)
+                            .ok_or_else(|| Error::Incompatible(PATCH_MISFIT.into()))?;
+                        state.apply(schema, hash, key, Some(&value));
+                    }
+                }
             }
             Ok(())
         })

@@ -136,7 +136,21 @@ fn write(engine: &Engine, model: &mut Model, rng: &mut Rng) {
         let key = key(rng);
         let hash = Plain.hash(&key);
         set.insert(shard);
-        if rng.below(4) == 0 {
+        let now = effects
+            .iter()
+            .rev()
+            .find(|(s, k, _): &&(u8, Vec<u8>, Option<Vec<u8>>)| *s == shard && *k == key)
+            .map_or_else(|| model[usize::from(shard)].get(&key).cloned(), |(_, _, v)| v.clone());
+        if let Some(mut now) = now.filter(|_| rng.below(3) == 0) {
+            let at = rng.below(now.len() as u64 + 1) as usize;
+            let remove = rng.below((now.len() - at) as u64 + 1) as usize;
+            let insert = value(rng);
+            if !batch.patch_staged(shard, hash, &key, at, remove, &insert) {
+                batch.patch(shard, hash, &key, &now, at, remove, &insert);
+            }
+            now.splice(at..at + remove, insert);
+            effects.push((shard, key, Some(now)));
+        } else if rng.below(4) == 0 {
             batch.delete(shard, hash, &key);
             effects.push((shard, key, None));
         } else {
