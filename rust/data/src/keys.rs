@@ -5,6 +5,7 @@
 //! COPY, the elements are copied under a new generation.
 
 use crate::error::{Error, NO_SUCH_KEY, Result};
+use crate::hash;
 use crate::header::{Header, Kind};
 use crate::place::Key;
 use crate::string;
@@ -183,6 +184,9 @@ fn copy_elements(
         })?;
         for (sub, element) in &piece {
             w.put_element(to, new, sub, element);
+            if value.header.kind == Kind::Hash {
+                hash::copied(w, to, new, sub, element)?;
+            }
         }
         if w.staged_bytes() > STAGED_MAX {
             return Err(Error::reply("ERR the value is too large to be copied"));
@@ -200,11 +204,12 @@ fn copy_elements(
 pub fn encoding_name(r: &mut Read<'_>, key: Key<'_>) -> Result<Option<&'static str>> {
     Ok(r.header(key)?.map(|header| match (header.kind, header.is_exploded()) {
         (Kind::String, _) => string::encoding_name(&header),
-        (Kind::Hash | Kind::Set, true) => "hashtable",
+        (Kind::Hash, _) => hash::encoding_name(&header),
+        (Kind::Set, true) => "hashtable",
         (Kind::List, true) => "quicklist",
         (Kind::ZSet, true) => "skiplist",
         (Kind::Stream, _) => "stream",
-        (Kind::Hash | Kind::List | Kind::Set | Kind::ZSet, false) => "listpack",
+        (Kind::List | Kind::Set | Kind::ZSet, false) => "listpack",
     }))
 }
 

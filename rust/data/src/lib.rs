@@ -5,6 +5,7 @@
 pub mod dbmap;
 mod error;
 pub mod expire;
+pub mod hash;
 mod header;
 pub mod keys;
 mod limits;

@@ -5,7 +5,12 @@
 //! space H  | 0x01 | db u32 BE | place u64 BE | key ..                           the key's shard
 //! space E  | 0x02 | generation u64 BE | sub-key ..                              the owner's shard
 //! space T  | 0x03 | expire_ms u64 BE | db u32 BE | place u64 BE | key ..        the key's shard
+//!          | 0x03 | expire_ms u64 BE | 0xfffffffe | db u32 BE | place u64 BE | key ..
+//!          | 0x03 | expire_ms u64 BE | 0xffffffff | generation u64 BE | field ..
 //! ```
+//!
+//! The three forms of space T: a key expires; the first field of a packed hash expires; a field of an
+//! exploded hash expires. No database ever has one of the last two ids.
 //!
 //! The first byte is the space. All numbers are big-endian, so that bytes sort as numbers do.
 
@@ -31,6 +36,10 @@ pub(crate) const HEADER_NAME: usize = 13;
 const ELEMENT_SUB: usize = 9;
 /// Bytes before the name in a TTL key.
 const TTL_NAME: usize = 21;
+/// In a TTL key in the place of a database: the first field of a packed hash.
+const FIELDS_OF_KEY: u32 = u32::MAX - 1;
+/// In a TTL key in the place of a database: a field of an exploded hash.
+const FIELD_OF_GENERATION: u32 = u32::MAX;
 
 /// The engine key of a header.
 pub(crate) struct HeaderKey {
@@ -104,6 +113,31 @@ impl TtlKey {
         TtlKey(bytes)
     }
 
+    /// The entry of a packed hash whose first field to expire does so at `expire_ms`.
+    pub(crate) fn fields(expire_ms: u64, physical_db: u32, key: Key<'_>) -> TtlKey {
+        let mut entry = TtlKey::start(expire_ms, FIELDS_OF_KEY);
+        entry.0.extend_from_slice(&physical_db.to_be_bytes());
+        entry.0.extend_from_slice(&key.place.to_be_bytes());
+        entry.0.extend_from_slice(key.name);
+        entry
+    }
+
+    /// The entry of a field of an exploded hash. It names the generation, so that it outlives a RENAME.
+    pub(crate) fn field(expire_ms: u64, generation: u64, field: &[u8]) -> TtlKey {
+        let mut entry = TtlKey::start(expire_ms, FIELD_OF_GENERATION);
+        entry.0.extend_from_slice(&generation.to_be_bytes());
+        entry.0.extend_from_slice(field);
+        entry
+    }
+
+    fn start(expire_ms: u64, form: u32) -> TtlKey {
+        let mut bytes = Buffer::new();
+        bytes.push(SPACE_TTL);
+        bytes.extend_from_slice(&expire_ms.to_be_bytes());
+        bytes.extend_from_slice(&form.to_be_bytes());
+        TtlKey(bytes)
+    }
+
     pub(crate) fn hash(&self) -> u64 {
         xxh3_64(&self.0)
     }
@@ -111,6 +145,17 @@ impl TtlKey {
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.0
     }
+}
+
+/// What an entry of the TTL index is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Due<'a> {
+    /// A key of a physical database.
+    Key(u32, Key<'a>),
+    /// The fields of a packed hash, in a physical database.
+    Fields(u32, Key<'a>),
+    /// A field of the exploded hash that claims this generation.
+    Field(u64, &'a [u8]),
 }
 
 /// Where the TTL entries of a moment begin.
@@ -171,14 +216,29 @@ pub(crate) fn parse_header_key(key: &[u8]) -> Option<(u32, Key<'_>)> {
         .then_some((u32::from_be_bytes(*db), Key { name, place: u64::from_be_bytes(*place) }))
 }
 
-/// A TTL key taken apart: expiry, physical database, place, name.
-pub(crate) fn parse_ttl_key(key: &[u8]) -> Option<(u64, u32, Key<'_>)> {
+/// A TTL key taken apart: expiry, and what expires.
+pub(crate) fn parse_ttl_key(key: &[u8]) -> Option<(u64, Due<'_>)> {
     let (&space, rest) = key.split_first()?;
     let (expire_ms, rest) = rest.split_first_chunk::<8>()?;
-    let (db, rest) = rest.split_first_chunk::<4>()?;
-    let (place, name) = rest.split_first_chunk::<8>()?;
-    let key = Key { name, place: u64::from_be_bytes(*place) };
-    (space == SPACE_TTL).then_some((u64::from_be_bytes(*expire_ms), u32::from_be_bytes(*db), key))
+    let (form, rest) = rest.split_first_chunk::<4>()?;
+    let due = match u32::from_be_bytes(*form) {
+        FIELD_OF_GENERATION => {
+            let (generation, field) = rest.split_first_chunk::<8>()?;
+            Due::Field(u64::from_be_bytes(*generation), field)
+        }
+        FIELDS_OF_KEY => {
+            let (db, rest) = rest.split_first_chunk::<4>()?;
+            Due::Fields(u32::from_be_bytes(*db), placed(rest)?)
+        }
+        db => Due::Key(db, placed(rest)?),
+    };
+    (space == SPACE_TTL).then_some((u64::from_be_bytes(*expire_ms), due))
+}
+
+/// A place and a name.
+fn placed(bytes: &[u8]) -> Option<Key<'_>> {
+    let (place, name) = bytes.split_first_chunk::<8>()?;
+    Some(Key { name, place: u64::from_be_bytes(*place) })
 }
 
 /// The generation in an element's engine key.
@@ -207,7 +267,12 @@ mod tests {
         assert_eq!(parse_header_key(header.bytes()), Some((3, key)));
         assert_eq!(hash(header.bytes()), header.hash());
         let ttl = TtlKey::new(1234, 3, key);
-        assert_eq!(parse_ttl_key(ttl.bytes()), Some((1234, 3, key)));
+        assert_eq!(parse_ttl_key(ttl.bytes()), Some((1234, Due::Key(3, key))));
+        let fields = TtlKey::fields(1235, 3, key);
+        assert_eq!(parse_ttl_key(fields.bytes()), Some((1235, Due::Fields(3, key))));
+        let field = TtlKey::field(1235, 9, b"field");
+        assert_eq!(parse_ttl_key(field.bytes()), Some((1235, Due::Field(9, b"field"))));
+        assert!(ttl.bytes() < fields.bytes() && fields.bytes() < field.bytes());
         assert_eq!(hash(ttl.bytes()), ttl.hash());
         let element = ElementKey::new(9, b"sub");
         assert_eq!(generation(element.bytes()), Some(9));

@@ -1,0 +1,397 @@
+//! A small hash in one record.
+//!
+//! ```text
+//! packed: | count u16 LE |                     entry ..
+//! timed:  | first_ms u64 LE | count u16 LE |   entry ..
+//! entry:  | field length varint | value length varint | expire_ms u64 LE, if timed | field | value |
+//! ```
+//!
+//! 1. Entries stand in the order in which their fields were set first.
+//! 2. `first_ms` is the earliest `expire_ms` of all entries; all ones stand for never, in both.
+
+use crate::error::{Error, Result};
+use forgekv_base::varint;
+use smallvec::SmallVec;
+use std::ops::Range;
+
+/// In the place of an expiry: there is none.
+const NEVER: u64 = u64::MAX;
+
+fn never(ms: u64) -> Option<u64> {
+    (ms != NEVER).then_some(ms)
+}
+
+/// Bytes before the first entry.
+fn head(timed: bool) -> usize {
+    if timed { 10 } else { 2 }
+}
+
+/// When the first field of a timed body expires.
+pub(super) fn first_expiry(body: &[u8]) -> Option<u64> {
+    body.first_chunk::<8>().and_then(|bytes| never(u64::from_le_bytes(*bytes)))
+}
+
+/// A field of a packed hash.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Entry<'a> {
+    pub(super) field: &'a [u8],
+    pub(super) value: &'a [u8],
+    pub(super) expire_ms: Option<u64>,
+}
+
+impl Entry<'_> {
+    pub(super) fn is_live(&self, now_ms: u64) -> bool {
+        self.expire_ms.is_none_or(|at| at > now_ms)
+    }
+}
+
+/// A packed hash where it lies.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Packed<'a> {
+    timed: bool,
+    count: u16,
+    entries: &'a [u8],
+}
+
+impl<'a> Packed<'a> {
+    pub(super) fn decode(timed: bool, body: &'a [u8]) -> Result<Packed<'a>> {
+        let read = || {
+            let entries = body.get(head(timed)..)?;
+            let count = body.get(head(timed) - 2..)?.first_chunk::<2>()?;
+            Some(Packed { timed, count: u16::from_le_bytes(*count), entries })
+        };
+        read().ok_or_else(broken)
+    }
+
+    /// How many fields there are, expired ones included.
+    pub(super) fn count(&self) -> u64 {
+        u64::from(self.count)
+    }
+
+    /// Whether a field may have an expiry.
+    pub(super) fn is_timed(&self) -> bool {
+        self.timed
+    }
+
+    #[inline]
+    pub(super) fn entries(&self) -> Entries<'a> {
+        Entries { timed: self.timed, rest: self.entries }
+    }
+
+    #[inline]
+    pub(super) fn find(&self, field: &[u8]) -> Result<Option<Entry<'a>>> {
+        let mut entries = self.entries();
+        while let Some(entry) = entries.next()? {
+            if entry.field == field {
+                return Ok(Some(entry));
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn broken() -> Error {
+    Error::broken("a packed hash cannot be read")
+}
+
+/// A walk over the entries.
+pub(super) struct Entries<'a> {
+    timed: bool,
+    rest: &'a [u8],
+}
+
+impl<'a> Entries<'a> {
+    #[inline]
+    pub(super) fn next(&mut self) -> Result<Option<Entry<'a>>> {
+        if self.rest.is_empty() {
+            return Ok(None);
+        }
+        let (entry, rest) = parse(self.timed, self.rest).ok_or_else(broken)?;
+        self.rest = rest;
+        Ok(Some(entry))
+    }
+}
+
+#[inline]
+fn parse(timed: bool, bytes: &[u8]) -> Option<(Entry<'_>, &[u8])> {
+    let (field_len, rest) = length(bytes)?;
+    let (value_len, mut rest) = length(rest)?;
+    let mut expire_ms = None;
+    if timed {
+        let (ms, after) = rest.split_first_chunk::<8>()?;
+        expire_ms = never(u64::from_le_bytes(*ms));
+        rest = after;
+    }
+    let (field, rest) = rest.split_at_checked(field_len)?;
+    let (value, rest) = rest.split_at_checked(value_len)?;
+    Some((Entry { field, value, expire_ms }, rest))
+}
+
+#[inline]
+fn length(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    let (&first, rest) = bytes.split_first()?;
+    if first < 0x80 {
+        return Some((usize::from(first), rest));
+    }
+    let (len, n) = varint::get(bytes)?;
+    Some((usize::try_from(len).ok()?, bytes.get(n..)?))
+}
+
+/// The bytes before an entry's field: two lengths and perhaps an expiry.
+type Lead = SmallVec<[u8; 28]>;
+
+fn lead(timed: bool, field: &[u8], value: &[u8], expire_ms: Option<u64>) -> Lead {
+    let mut lead = Lead::new();
+    for len in [field.len(), value.len()] {
+        let mut rest = len as u64;
+        while rest >= 0x80 {
+            lead.push(rest as u8 | 0x80);
+            rest >>= 7;
+        }
+        lead.push(rest as u8);
+    }
+    if timed {
+        lead.extend_from_slice(&expire_ms.unwrap_or(NEVER).to_le_bytes());
+    }
+    lead
+}
+
+/// A packed hash that is being changed: the whole body, whose head is written by [`seal`](Self::seal).
+pub(super) struct Buffer {
+    timed: bool,
+    count: u16,
+    body: SmallVec<[u8; 512]>,
+}
+
+/// An entry in a [`Buffer`].
+#[derive(Debug, Clone)]
+pub(super) struct Spot {
+    range: Range<usize>,
+    pub(super) expire_ms: Option<u64>,
+}
+
+impl Buffer {
+    /// No fields.
+    pub(super) fn new() -> Buffer {
+        Buffer { timed: false, count: 0, body: SmallVec::from_slice(&[0; 2]) }
+    }
+
+    pub(super) fn copy(timed: bool, body: &[u8]) -> Result<Buffer> {
+        let count = Packed::decode(timed, body)?.count;
+        Ok(Buffer { timed, count, body: SmallVec::from_slice(body) })
+    }
+
+    pub(super) fn packed(&self) -> Packed<'_> {
+        let entries = self.body.get(head(self.timed)..).unwrap_or_default();
+        Packed { timed: self.timed, count: self.count, entries }
+    }
+
+    pub(super) fn count(&self) -> u64 {
+        u64::from(self.count)
+    }
+
+    pub(super) fn is_timed(&self) -> bool {
+        self.timed
+    }
+
+    /// The size of the body in bytes.
+    pub(super) fn len(&self) -> usize {
+        self.body.len()
+    }
+
+    /// An entry, and where it stands.
+    #[inline]
+    pub(super) fn find(&self, field: &[u8]) -> Result<Option<(Spot, Entry<'_>)>> {
+        let mut entries = self.packed().entries();
+        loop {
+            let start = self.body.len() - entries.rest.len();
+            let Some(entry) = entries.next()? else { return Ok(None) };
+            if entry.field == field {
+                let range = start..self.body.len() - entries.rest.len();
+                return Ok(Some((Spot { range, expire_ms: entry.expire_ms }, entry)));
+            }
+        }
+    }
+
+    /// Writes an entry, in the place of `spot` if that is given and at the end otherwise.
+    pub(super) fn put(
+        &mut self,
+        spot: Option<Spot>,
+        field: &[u8],
+        value: &[u8],
+        expire_ms: Option<u64>,
+    ) -> Result<()> {
+        if expire_ms.is_some() && !self.timed {
+            self.make_timed()?;
+            // Everything has moved.
+            let spot = self.find(field)?.map(|(spot, _)| spot);
+            return self.put(spot, field, value, expire_ms);
+        }
+        let lead = lead(self.timed, field, value, expire_ms);
+        let parts = [lead.as_slice(), field, value];
+        match spot {
+            Some(spot) => self.splice(spot.range, &parts),
+            None => {
+                self.count += 1;
+                self.body.reserve(parts.iter().map(|part| part.len()).sum());
+                for part in parts {
+                    self.body.extend_from_slice(part);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Changes the expiry of an entry.
+    pub(super) fn set_expiry(&mut self, field: &[u8], expire_ms: Option<u64>) -> Result<()> {
+        if !self.timed {
+            if expire_ms.is_none() {
+                return Ok(());
+            }
+            self.make_timed()?;
+        }
+        let Some((spot, entry)) = self.find(field)? else { return Ok(()) };
+        let end = spot.range.end - entry.field.len() - entry.value.len();
+        if let Some(room) = self.body.get_mut(end - 8..end) {
+            room.copy_from_slice(&expire_ms.unwrap_or(NEVER).to_le_bytes());
+        }
+        Ok(())
+    }
+
+    pub(super) fn remove(&mut self, spot: Spot) {
+        self.count -= 1;
+        self.splice(spot.range, &[]);
+    }
+
+    /// Takes away all entries that have expired; how many.
+    pub(super) fn remove_expired(&mut self, now_ms: u64) -> Result<u64> {
+        let mut kept = Buffer::new();
+        if self.timed {
+            kept.make_timed()?;
+        }
+        let mut entries = self.packed().entries();
+        while let Some(entry) = entries.next()? {
+            if entry.is_live(now_ms) {
+                kept.put(None, entry.field, entry.value, entry.expire_ms)?;
+            }
+        }
+        let removed = self.count - kept.count;
+        *self = kept;
+        Ok(u64::from(removed))
+    }
+
+    /// Writes the head. The whole body, and when the first field expires.
+    pub(super) fn seal(&mut self) -> Result<(&[u8], Option<u64>)> {
+        let mut first_ms = NEVER;
+        if self.timed {
+            let mut entries = self.packed().entries();
+            while let Some(entry) = entries.next()? {
+                first_ms = first_ms.min(entry.expire_ms.unwrap_or(NEVER));
+            }
+            if let Some(room) = self.body.first_chunk_mut::<8>() {
+                *room = first_ms.to_le_bytes();
+            }
+        }
+        let head = head(self.timed);
+        if let Some(room) = self.body.get_mut(head - 2..head) {
+            room.copy_from_slice(&self.count.to_le_bytes());
+        }
+        Ok((&self.body, never(first_ms)))
+    }
+
+    fn make_timed(&mut self) -> Result<()> {
+        let mut body = SmallVec::with_capacity(self.body.len() + 8 * (1 + usize::from(self.count)));
+        body.resize(head(true), 0);
+        let mut entries = self.packed().entries();
+        while let Some(entry) = entries.next()? {
+            body.extend_from_slice(&lead(true, entry.field, entry.value, None));
+            body.extend_from_slice(entry.field);
+            body.extend_from_slice(entry.value);
+        }
+        self.body = body;
+        self.timed = true;
+        Ok(())
+    }
+
+    /// Puts `parts` in the place of a range.
+    fn splice(&mut self, range: Range<usize>, parts: &[&[u8]]) {
+        let new = parts.iter().map(|part| part.len()).sum::<usize>();
+        let (old_end, new_end, len) = (range.end, range.start + new, self.body.len());
+        if new_end > old_end {
+            self.body.resize(len + (new_end - old_end), 0);
+        }
+        if new_end != old_end {
+            self.body.copy_within(old_end..len, new_end);
+            self.body.truncate(len - old_end + new_end);
+        }
+        let mut at = range.start;
+        for part in parts {
+            if let Some(room) = self.body.get_mut(at..at + part.len()) {
+                room.copy_from_slice(part);
+            }
+            at += part.len();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(buffer: &Buffer) -> Vec<(Vec<u8>, Vec<u8>, Option<u64>)> {
+        let mut all = Vec::new();
+        let mut entries = buffer.packed().entries();
+        while let Some(e) = entries.next().unwrap() {
+            all.push((e.field.to_vec(), e.value.to_vec(), e.expire_ms));
+        }
+        all
+    }
+
+    fn put(buffer: &mut Buffer, field: &[u8], value: &[u8], expire_ms: Option<u64>) {
+        let spot = buffer.find(field).unwrap().map(|(spot, _)| spot);
+        buffer.put(spot, field, value, expire_ms).unwrap();
+    }
+
+    #[test]
+    fn bytes_are_as_drawn() {
+        let mut buffer = Buffer::new();
+        put(&mut buffer, b"ab", b"c", None);
+        assert_eq!(buffer.seal().unwrap(), (&b"\x01\0\x02\x01abc"[..], None));
+        put(&mut buffer, b"x", &[b'y'; 130], Some(0x0102));
+        let mut body = b"\x02\x01\0\0\0\0\0\0\x02\0".to_vec();
+        body.extend_from_slice(b"\x02\x01\xff\xff\xff\xff\xff\xff\xff\xffabc");
+        body.extend_from_slice(b"\x01\x82\x01\x02\x01\0\0\0\0\0\0x");
+        body.extend_from_slice(&[b'y'; 130]);
+        assert_eq!(buffer.seal().unwrap(), (&body[..], Some(0x0102)));
+        assert_eq!(first_expiry(&body), Some(0x0102));
+        assert!(Packed::decode(true, &body[..9]).is_err());
+        let cut = Packed::decode(true, &body[..body.len() - 1]).unwrap();
+        assert!(cut.find(b"x").is_err() && cut.find(b"ab").unwrap().is_some());
+    }
+
+    #[test]
+    fn order_stays_whatever_is_replaced() {
+        let mut buffer = Buffer::new();
+        for (field, value) in [("a", "1"), ("b", "22"), ("c", "")] {
+            put(&mut buffer, field.as_bytes(), value.as_bytes(), None);
+        }
+        put(&mut buffer, b"b", b"", None);
+        put(&mut buffer, b"a", &[7; 200], None);
+        put(&mut buffer, b"c", b"x", Some(50));
+        buffer.set_expiry(b"b", Some(40)).unwrap();
+        assert_eq!(all(&buffer), [
+            (b"a".to_vec(), vec![7; 200], None),
+            (b"b".to_vec(), vec![], Some(40)),
+            (b"c".to_vec(), b"x".to_vec(), Some(50)),
+        ]);
+        assert_eq!(buffer.seal().unwrap().1, Some(40));
+        let (spot, _) = buffer.find(b"a").unwrap().unwrap();
+        buffer.remove(spot);
+        assert_eq!(buffer.count(), 2);
+        assert_eq!(buffer.remove_expired(39).unwrap(), 0);
+        assert_eq!(buffer.remove_expired(40).unwrap(), 1);
+        assert_eq!(all(&buffer), [(b"c".to_vec(), b"x".to_vec(), Some(50))]);
+        buffer.set_expiry(b"c", None).unwrap();
+        assert_eq!(buffer.seal().unwrap().1, None);
+    }
+}
