@@ -33,6 +33,12 @@ impl<'a> Key<'a> {
         (self.place >> 58) as u8
     }
 
+    /// The engine's hash of the key's header, for prefetching it.
+    #[inline]
+    pub fn hash(&self) -> u64 {
+        crate::record::header_hash(self.place)
+    }
+
     /// The cluster slot.
     pub fn slot(&self) -> u16 {
         ((self.place >> 58) | (self.place >> 50 & 0xff) << 6) as u16

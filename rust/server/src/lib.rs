@@ -1,5 +1,16 @@
 //! Commands, sessions and sockets: everything between the wire and the data.
 
 mod commands;
+pub mod config;
+mod connection;
+mod housekeeping;
+pub mod info;
+mod listener;
 mod road;
+mod server;
 mod session;
+mod table;
+mod worker;
+
+pub use server::{Server, Setup, StartError, Stopper};
+pub use table::{Described, describe};

@@ -1,8 +1,204 @@
 //! What the server knows of one client.
+//!
+//! [`Session`] belongs to the client's connection and is touched by its worker only. What others may ask
+//! for (CLIENT LIST and the like) is in [`Client`], which both share: numbers in atomics that cost the
+//! worker a plain store, names behind a lock that is taken when they change.
 
-/// One client.
+use crate::config::Config;
+use forgekv_resp::Proto;
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+
+/// Whether a client gets replies (CLIENT REPLY).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Replies {
+    #[default]
+    On,
+    /// Not before they are switched on again.
+    Off,
+    /// Not to the command that says so, nor to the next.
+    SkipNext,
+    /// Not to this one.
+    Skip,
+}
+
+/// One client, as its worker sees it.
 #[derive(Debug)]
 pub(crate) struct Session {
-    /// Never used again after the client has left.
+    pub(crate) client: Arc<Client>,
+    /// The selected database.
+    pub(crate) db: u32,
+    pub(crate) proto: Proto,
+    /// Whether it has authenticated, or need not have when it came.
+    pub(crate) authenticated: bool,
+    pub(crate) replies: Replies,
+}
+
+impl Session {
+    pub(crate) fn new(client: Arc<Client>, authenticated: bool) -> Session {
+        Session {
+            client,
+            db: 0,
+            proto: Proto::Resp2,
+            authenticated,
+            replies: Replies::default(),
+        }
+    }
+
+    /// Chooses a database.
+    pub(crate) fn select(&mut self, db: u32) {
+        self.db = db;
+        self.client.db.store(db, Relaxed);
+    }
+
+    /// Chooses a protocol.
+    pub(crate) fn set_proto(&mut self, proto: Proto) {
+        self.proto = proto;
+        self.client.resp3.store(proto == Proto::Resp3, Relaxed);
+    }
+
+    /// RESET: as if the client had just come.
+    pub(crate) fn reset(&mut self, config: &Config) {
+        self.select(0);
+        self.set_proto(Proto::Resp2);
+        self.authenticated = config.requirepass.is_empty();
+        self.replies = Replies::On;
+        self.client.no_evict.store(false, Relaxed);
+        self.client.no_touch.store(false, Relaxed);
+        self.client.names.lock().name.clear();
+    }
+}
+
+/// Names that a client has given itself.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Names {
+    pub(crate) name: Vec<u8>,
+    pub(crate) lib_name: Vec<u8>,
+    pub(crate) lib_version: Vec<u8>,
+}
+
+/// One client, as everybody may see it.
+#[derive(Debug)]
+pub(crate) struct Client {
+    /// Counts up; never used twice.
     pub(crate) id: u64,
+    /// The worker that serves it.
+    pub(crate) worker: usize,
+    /// `ip:port`, or the socket's path and `:0`.
+    pub(crate) address: String,
+    pub(crate) local_address: String,
+    /// It came over the unix socket or the loopback interface.
+    pub(crate) is_local: bool,
+    pub(crate) is_unix: bool,
+    pub(crate) descriptor: i32,
+    pub(crate) since_ms: u64,
+    /// When it was last heard of.
+    pub(crate) heard_ms: AtomicU64,
+    pub(crate) db: AtomicU32,
+    /// The number of its last command in the table.
+    pub(crate) command: AtomicU32,
+    pub(crate) resp3: AtomicBool,
+    pub(crate) no_evict: AtomicBool,
+    pub(crate) no_touch: AtomicBool,
+    /// Bytes of requests not yet complete, and room for more.
+    pub(crate) input_bytes: AtomicU64,
+    pub(crate) input_room: AtomicU64,
+    /// Bytes of replies not yet taken.
+    pub(crate) output_bytes: AtomicU64,
+    pub(crate) names: Mutex<Names>,
+    /// It is to be closed: see [`Closing`].
+    pub(crate) closing: AtomicU8,
+}
+
+/// No command yet.
+pub(crate) const NO_COMMAND: u32 = u32::MAX;
+
+impl Client {
+    /// Bytes that this client takes.
+    pub(crate) fn memory(&self) -> u64 {
+        let buffers = self.input_bytes.load(Relaxed)
+            + self.input_room.load(Relaxed)
+            + self.output_bytes.load(Relaxed);
+        buffers + (size_of::<Client>() + size_of::<Session>()) as u64
+    }
+
+    /// The line of CLIENT LIST, without its end.
+    pub(crate) fn line(&self, now_ms: u64, command_name: &str) -> Vec<u8> {
+        let names = self.names.lock().clone();
+        let seconds = |since: u64| now_ms.saturating_sub(since) / 1000;
+        let mut flags = String::new();
+        for (set, letter) in [
+            (self.closing.load(Relaxed) > 0, 'c'),
+            (self.is_unix, 'U'),
+            (self.no_evict.load(Relaxed), 'e'),
+            (self.no_touch.load(Relaxed), 'T'),
+        ] {
+            if set {
+                flags.push(letter);
+            }
+        }
+        if flags.is_empty() {
+            flags.push('N');
+        }
+        let output = self.output_bytes.load(Relaxed);
+        let mut line = format!("id={} addr={} laddr={} fd={} name=", self.id, self.address, self.local_address, self.descriptor)
+            .into_bytes();
+        line.extend_from_slice(&names.name);
+        line.extend_from_slice(
+            format!(
+                " age={} idle={} flags={flags} db={} sub=0 psub=0 ssub=0 multi=-1 qbuf={} qbuf-free={} \
+                 argv-mem=0 multi-mem=0 obl={output} oll=0 omem={output} tot-mem={} events=r cmd={command_name} \
+                 user=default redir=-1 resp={} lib-name=",
+                seconds(self.since_ms),
+                seconds(self.heard_ms.load(Relaxed)),
+                self.db.load(Relaxed),
+                self.input_bytes.load(Relaxed),
+                self.input_room.load(Relaxed),
+                self.memory(),
+                if self.resp3.load(Relaxed) { 3 } else { 2 },
+            )
+            .as_bytes(),
+        );
+        line.extend_from_slice(&names.lib_name);
+        line.extend_from_slice(b" lib-ver=");
+        line.extend_from_slice(&names.lib_version);
+        line
+    }
+}
+
+/// All clients that are connected.
+#[derive(Debug, Default)]
+pub(crate) struct Clients {
+    by_id: Mutex<BTreeMap<u64, Arc<Client>>>,
+    last_id: AtomicU64,
+}
+
+impl Clients {
+    /// A number for a new client.
+    pub(crate) fn next_id(&self) -> u64 {
+        self.last_id.fetch_add(1, Relaxed) + 1
+    }
+
+    pub(crate) fn add(&self, client: Arc<Client>) {
+        self.by_id.lock().insert(client.id, client);
+    }
+
+    pub(crate) fn remove(&self, id: u64) {
+        self.by_id.lock().remove(&id);
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.by_id.lock().len()
+    }
+
+    /// All of them, by id.
+    pub(crate) fn all(&self) -> Vec<Arc<Client>> {
+        self.by_id.lock().values().cloned().collect()
+    }
+
+    pub(crate) fn get(&self, id: u64) -> Option<Arc<Client>> {
+        self.by_id.lock().get(&id).cloned()
+    }
 }

@@ -101,11 +101,6 @@ impl<'a> Args<'a> {
         number::parse_i64(self.next()?).ok_or(NOT_AN_INTEGER)
     }
 
-    /// The next argument, an integer; `text` is the whole error when it is not one.
-    pub(crate) fn int_or(&mut self, text: &'static str) -> Result<i64> {
-        number::parse_i64(self.next()?).ok_or_else(|| Error::reply(text))
-    }
-
     /// The next argument, an integer within bounds; `text` is the whole error when it is not.
     pub(crate) fn int_in(&mut self, min: i64, max: i64, text: &'static str) -> Result<i64> {
         number::parse_i64(self.next()?)
@@ -185,7 +180,7 @@ mod tests {
         let words: [&[u8]; 3] = [b"x", b"5", b"nan"];
         let mut args = Args::new("get", &words, &[], 1);
         assert_eq!(args.clone().int().unwrap_err().to_string(), NOT_AN_INTEGER.to_string());
-        assert_eq!(args.int_or("ERR no").unwrap_err().to_string(), "ERR no");
+        args.next().unwrap();
         assert_eq!(args.clone().int_in(1, 4, "ERR bounds").unwrap_err().to_string(), "ERR bounds");
         assert_eq!(args.int_in(1, 5, "ERR bounds").unwrap(), 5);
         assert!(!args.option("nan"), "nothing follows");

@@ -59,13 +59,11 @@ impl Flags {
     pub(crate) const DANGEROUS: Flags = Flags(1 << 10);
     pub(crate) const NO_AUTH: Flags = Flags(1 << 11);
     pub(crate) const ALLOW_BUSY: Flags = Flags(1 << 12);
-    pub(crate) const SKIP_MONITOR: Flags = Flags(1 << 13);
-    pub(crate) const SKIP_SLOWLOG: Flags = Flags(1 << 14);
-    pub(crate) const SENTINEL: Flags = Flags(1 << 15);
     pub(crate) const DEBUG: Flags = Flags(1 << 16);
     pub(crate) const ASYNC_LOADING: Flags = Flags(1 << 17);
-    pub(crate) const MAY_REPLICATE: Flags = Flags(1 << 18);
     pub(crate) const KEYSPACE: Flags = Flags(1 << 19);
+    pub(crate) const SWEEP: Flags = Flags(1 << 20);
+    pub(crate) const SEES_DATA: Flags = Flags(1 << 21);
 
     /// Whether all bits of `other` are set.
     #[inline]
@@ -157,7 +155,15 @@ pub(crate) const fn admin(
     command(name, Handler::Admin(handler), syntax)
 }
 
-/// A command that does nothing but hold subcommands. HELP is added by itself.
+/// The HELP that every container has; its text is made of the table.
+pub(crate) const HELP: Command = admin("HELP", super::help::help, "")
+    .loading()
+    .stale()
+    .since("5.0.0")
+    .about("Lists the subcommands.")
+    .complexity("O(1)");
+
+/// A command that does nothing but hold subcommands.
 pub(crate) const fn container(name: &'static str, subcommands: &'static [Command]) -> Command {
     let mut entry = command(name, Handler::Container, "");
     entry.subcommands = subcommands;
@@ -223,29 +229,9 @@ impl Command {
         self.flag(Flags::ALLOW_BUSY)
     }
 
-    /// Not shown by MONITOR.
-    pub(crate) const fn skip_monitor(self) -> Command {
-        self.flag(Flags::SKIP_MONITOR)
-    }
-
-    /// Not kept in the slow log.
-    pub(crate) const fn skip_slowlog(self) -> Command {
-        self.flag(Flags::SKIP_SLOWLOG)
-    }
-
-    /// COMMAND shows the flag `sentinel`.
-    pub(crate) const fn sentinel(self) -> Command {
-        self.flag(Flags::SENTINEL)
-    }
-
     /// COMMAND shows the flag `no_async_loading`.
     pub(crate) const fn no_async_loading(self) -> Command {
         self.flag(Flags::ASYNC_LOADING)
-    }
-
-    /// COMMAND shows the flag `may_replicate`.
-    pub(crate) const fn may_replicate(self) -> Command {
-        self.flag(Flags::MAY_REPLICATE)
     }
 
     /// Needs `enable-debug-command`.
@@ -271,6 +257,16 @@ impl Command {
     /// Runs with all shards locked.
     pub(crate) const fn all_shards(self) -> Command {
         self.flag(Flags::ALL_SHARDS)
+    }
+
+    /// Walks the keys: the first argument is a cursor, and its shard is locked.
+    pub(crate) const fn sweep(self) -> Command {
+        self.flag(Flags::SWEEP)
+    }
+
+    /// An admin command that wants a view of the data in the declared shards.
+    pub(crate) const fn sees_data(self) -> Command {
+        self.flag(Flags::SEES_DATA)
     }
 
     /// Takes long: runs on a pool thread, never on an event loop.

@@ -14,11 +14,17 @@
 //! but through its view and its reply.
 
 pub(crate) mod args;
-mod command;
+pub(crate) mod command;
+mod connection;
+mod debug;
+mod help;
+mod introspect;
+mod keys;
+mod server;
 mod string;
 
 pub(crate) use args::Args;
 pub(crate) use command::{Command, Family, Flags, Handler, admin, container, read, write};
 
 /// Every family there is: the whole product on one screen.
-pub(crate) const FAMILIES: &[&Family] = &[&string::FAMILY];
+pub(crate) const FAMILIES: &[&Family] = &[&string::FAMILY, &keys::FAMILY, &connection::FAMILY, &server::FAMILY];

@@ -1,0 +1,309 @@
+//! CLIENT: what the server knows of its clients, and what a client tells of itself.
+
+use crate::commands::command::HELP;
+use crate::commands::{Args, Command, admin, container};
+use crate::road::{Admin, Then};
+use crate::session::{Client, NO_COMMAND, Replies};
+use forgekv_base::number::parse_i64;
+use forgekv_data::{Error, Result, SYNTAX};
+use forgekv_resp::Reply;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+pub(super) const CLIENT: Command = container(
+    "CLIENT",
+    &[
+        own("ID", id, "").since("5.0.0").about("Answers the id of this connection."),
+        own("INFO", info, "")
+            .since("6.2.0")
+            .about("Describes this connection.")
+            .tips(&["nondeterministic_output"]),
+        admin(
+            "LIST",
+            list,
+            "[TYPE <NORMAL | MASTER | REPLICA | PUBSUB>] [ID client-id [client-id ...]]",
+        )
+        .operator()
+        .loading()
+        .stale()
+        .noscript()
+        .since("2.4.0")
+        .about("Describes connections, one a line.")
+        .complexity("O(N), N being the number of connections")
+        .tips(&["nondeterministic_output"]),
+        admin(
+            "KILL",
+            kill,
+            "<ip:port | [ID client-id] [TYPE <NORMAL | MASTER | SLAVE | REPLICA | PUBSUB>] \
+             [USER username] [ADDR ip:port] [LADDR ip:port] [MAXAGE maxage] [SKIPME <YES | NO>]>",
+        )
+        .arity(-3)
+        .operator()
+        .loading()
+        .stale()
+        .noscript()
+        .since("2.4.0")
+        .about("Closes connections that fit all filters.")
+        .complexity("O(N), N being the number of connections"),
+        own("SETNAME", set_name, "connection-name")
+            .since("2.6.9")
+            .about("Gives this connection a name."),
+        own("GETNAME", get_name, "").since("2.6.9").about("Answers this connection's name."),
+        own("SETINFO", set_info, "<LIB-NAME libname | LIB-VER libver>")
+            .since("7.2.0")
+            .about("Tells which client library is in use."),
+        own("REPLY", reply_mode, "<ON | OFF | SKIP>")
+            .since("3.2.0")
+            .about("Says whether commands of this connection are answered."),
+        admin("NO-EVICT", no_evict, "<ON | OFF>")
+            .operator()
+            .loading()
+            .stale()
+            .noscript()
+            .since("7.0.0")
+            .about("Protects this connection when client memory is short.")
+            .complexity("O(1)"),
+        own("NO-TOUCH", no_touch, "<ON | OFF>")
+            .since("7.2.0")
+            .about("Says whether this connection's reads count as use of a key."),
+        HELP,
+    ],
+)
+.since("2.4.0")
+.about("Commands on connections.")
+.complexity("Depends on subcommand.");
+
+/// A subcommand on the client's own connection.
+const fn own(
+    name: &'static str,
+    handler: crate::commands::command::AdminHandler,
+    syntax: &'static str,
+) -> Command {
+    admin(name, handler, syntax).loading().stale().noscript().complexity("O(1)")
+}
+
+fn id(ctx: &mut Admin<'_>, _: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+    reply.int(ctx.session.client.id as i64);
+    Ok(())
+}
+
+/// The line of a client, ended.
+fn line(ctx: &Admin<'_>, client: &Client) -> Vec<u8> {
+    let number = client.command.load(Relaxed);
+    let entry = (number != NO_COMMAND).then(|| ctx.server.table.get(number as usize)).flatten();
+    let mut line = client.line(ctx.now_ms, entry.map_or("NULL", |entry| &entry.name));
+    line.push(b'\n');
+    line
+}
+
+fn info(ctx: &mut Admin<'_>, _: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+    let line = line(ctx, &ctx.session.client);
+    reply.verbatim(*b"txt", &line);
+    Ok(())
+}
+
+/// A type of client. All that can be connected are normal: there are no replicas and no subscribers.
+fn is_normal(word: &[u8]) -> Result<bool> {
+    match word.to_ascii_lowercase().as_slice() {
+        b"normal" => Ok(true),
+        b"master" | b"slave" | b"replica" | b"pubsub" => Ok(false),
+        _ => {
+            let word = String::from_utf8_lossy(word);
+            Err(Error::reply(format!("ERR Unknown client type '{word}'")))
+        }
+    }
+}
+
+fn list(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+    let mut clients = ctx.server.clients.all();
+    if args.option("TYPE") {
+        let keep = is_normal(args.next()?)?;
+        clients.retain(|_| keep);
+        args.end()?;
+    } else if args.option("ID") {
+        let mut ids = Vec::new();
+        while !args.is_empty() {
+            ids.push(parse_i64(args.next()?).ok_or(Error::reply("ERR Invalid client ID"))?);
+        }
+        clients = ids.iter().filter_map(|&id| ctx.server.clients.get(id as u64)).collect();
+    } else {
+        args.end()?;
+    }
+    let text: Vec<u8> = clients.iter().flat_map(|client| line(ctx, client)).collect();
+    reply.verbatim(*b"txt", &text);
+    Ok(())
+}
+
+/// What KILL asks for; all that is given must hold.
+#[derive(Default)]
+struct Filter<'a> {
+    id: Option<u64>,
+    normal: Option<bool>,
+    address: Option<&'a [u8]>,
+    local_address: Option<&'a [u8]>,
+    max_age_s: Option<u64>,
+    skip_me: bool,
+}
+
+impl Filter<'_> {
+    fn fits(&self, client: &Client, me: u64, now_ms: u64) -> bool {
+        self.id.is_none_or(|id| id == client.id)
+            && self.normal.unwrap_or(true)
+            && self.address.is_none_or(|address| address == client.address.as_bytes())
+            && self.local_address.is_none_or(|address| address == client.local_address.as_bytes())
+            && self.max_age_s.is_none_or(|s| now_ms.saturating_sub(client.since_ms) / 1000 >= s)
+            && !(self.skip_me && client.id == me)
+    }
+}
+
+fn kill(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+    let me = ctx.session.client.id;
+    if args.remaining() == 1 {
+        let filter = Filter { address: Some(args.next()?), ..Filter::default() };
+        let found = close(ctx, &filter, me);
+        if found == 0 {
+            return Err(Error::reply("ERR No such client"));
+        }
+        reply.ok();
+        return Ok(());
+    }
+    let mut filter = Filter { skip_me: true, ..Filter::default() };
+    while !args.is_empty() {
+        if args.option("ID") {
+            let id = parse_i64(args.next()?).filter(|&id| id > 0);
+            let id = id.ok_or(Error::reply("ERR client-id should be greater than 0"))?;
+            filter.id = Some(id as u64);
+        } else if args.option("TYPE") {
+            filter.normal = Some(is_normal(args.next()?)?);
+        } else if args.option("USER") {
+            let user = args.next()?;
+            if user != b"default" {
+                let user = String::from_utf8_lossy(user);
+                return Err(Error::reply(format!("ERR No such user '{user}'")));
+            }
+        } else if args.option("ADDR") {
+            filter.address = Some(args.next()?);
+        } else if args.option("LADDR") {
+            filter.local_address = Some(args.next()?);
+        } else if args.option("MAXAGE") {
+            let age = parse_i64(args.next()?).filter(|&age| age > 0);
+            let age = age.ok_or(Error::reply("ERR maxage should be greater than 0"))?;
+            filter.max_age_s = Some(age as u64);
+        } else if args.option("SKIPME") {
+            filter.skip_me = if args.flag("YES") {
+                true
+            } else if args.flag("NO") {
+                false
+            } else {
+                return Err(SYNTAX);
+            };
+        } else {
+            return Err(SYNTAX);
+        }
+    }
+    reply.int(close(ctx, &filter, me) as i64);
+    Ok(())
+}
+
+/// Closes the clients that fit; one's own connection after the answer.
+fn close(ctx: &mut Admin<'_>, filter: &Filter<'_>, me: u64) -> usize {
+    let fits = |client: &Arc<Client>| filter.fits(client, me, ctx.now_ms);
+    let clients: Vec<_> = ctx.server.clients.all().into_iter().filter(fits).collect();
+    for client in &clients {
+        client.closing.store(1, Relaxed);
+        if client.id == me {
+            ctx.then = Some(Then::Close);
+        } else {
+            ctx.server.close_client(client.worker, client.id);
+        }
+    }
+    clients.len()
+}
+
+/// Names are words that can stand in CLIENT LIST.
+fn is_word(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| (b'!'..=b'~').contains(byte))
+}
+
+pub(super) fn check_name(name: &[u8]) -> Result<&[u8]> {
+    if is_word(name) {
+        return Ok(name);
+    }
+    Err(Error::reply("ERR Client names cannot contain spaces, newlines or special characters."))
+}
+
+fn set_name(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+    let name = check_name(args.next()?)?;
+    ctx.session.client.names.lock().name = name.to_vec();
+    reply.ok();
+    Ok(())
+}
+
+fn get_name(ctx: &mut Admin<'_>, _: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+    let names = ctx.session.client.names.lock();
+    if names.name.is_empty() { reply.null() } else { reply.bulk(&names.name) }
+    Ok(())
+}
+
+fn set_info(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+    let what = args.next()?;
+    let value = args.next()?;
+    let name = String::from_utf8_lossy(what);
+    let is_name = what.eq_ignore_ascii_case(b"lib-name");
+    if !is_name && !what.eq_ignore_ascii_case(b"lib-ver") {
+        return Err(Error::reply(format!("ERR Unrecognized option '{name}'")));
+    }
+    if !is_word(value) {
+        return Err(Error::reply(format!(
+            "ERR {name} cannot contain spaces, newlines or special characters."
+        )));
+    }
+    let mut names = ctx.session.client.names.lock();
+    if is_name {
+        names.lib_name = value.to_vec();
+    } else {
+        names.lib_version = value.to_vec();
+    }
+    reply.ok();
+    Ok(())
+}
+
+fn reply_mode(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+    ctx.session.replies = if args.flag("ON") {
+        reply.ok();
+        Replies::On
+    } else if args.flag("OFF") {
+        Replies::Off
+    } else if args.flag("SKIP") {
+        // Switched off altogether it stays.
+        match ctx.session.replies {
+            Replies::Off => Replies::Off,
+            _ => Replies::SkipNext,
+        }
+    } else {
+        return Err(SYNTAX);
+    };
+    Ok(())
+}
+
+fn switch(args: &mut Args<'_>) -> Result<bool> {
+    if args.flag("ON") {
+        Ok(true)
+    } else if args.flag("OFF") {
+        Ok(false)
+    } else {
+        Err(SYNTAX)
+    }
+}
+
+fn no_evict(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+    ctx.session.client.no_evict.store(switch(args)?, Relaxed);
+    reply.ok();
+    Ok(())
+}
+
+fn no_touch(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+    ctx.session.client.no_touch.store(switch(args)?, Relaxed);
+    reply.ok();
+    Ok(())
+}

@@ -1,0 +1,263 @@
+//! The server as a whole: its figures, its configuration, its end.
+//!
+//! COMMAND is in [`introspect`](super::introspect), DEBUG in [`debug`](super::debug).
+
+use super::command::HELP;
+use super::{Args, Command, Family, admin, container};
+use crate::info::{self, Clients, Database, Saves, Snapshot, Storage};
+use crate::road::{Admin, Then};
+use forgekv_base::clock;
+use forgekv_data::{Error, Result, SYNTAX, scan};
+use forgekv_resp::{Proto, Reply};
+use std::sync::atomic::Ordering::Relaxed;
+
+pub(crate) const FAMILY: Family = Family::new(
+    "server",
+    &[
+        admin("TIME", time, "")
+            .fast()
+            .loading()
+            .stale()
+            .since("2.6.0")
+            .about("Tells the time.")
+            .complexity("O(1)")
+            .tips(&["nondeterministic_output"]),
+        admin("LASTSAVE", last_save, "")
+            .fast()
+            .loading()
+            .stale()
+            .since("1.0.0")
+            .about("Tells when the data was last saved on request, or opened.")
+            .complexity("O(1)")
+            .categories(&["admin", "dangerous"])
+            .tips(&["nondeterministic_output"]),
+        admin("SAVE", save, "")
+            .operator()
+            .noscript()
+            .no_multi()
+            .no_async_loading()
+            .since("1.0.0")
+            .about("Makes everything durable that was acknowledged.")
+            .complexity("O(N), N being the bytes of the log that are not synced"),
+        admin("INFO", info, "[section [section ...]]")
+            .loading()
+            .stale()
+            .dangerous()
+            .all_shards()
+            .sees_data()
+            .since("1.0.0")
+            .about("Tells figures of the server.")
+            .complexity("O(1)")
+            .tips(&[
+                "nondeterministic_output",
+                "request_policy:all_shards",
+                "response_policy:special",
+            ]),
+        container(
+            "CONFIG",
+            &[
+                directive("GET", config_get, "parameter [parameter ...]")
+                    .since("2.0.0")
+                    .about("Tells values of directives that match patterns.")
+                    .complexity("O(N), N being the number of directives"),
+                directive("SET", config_set, "parameter value [parameter value ...]")
+                    .since("2.0.0")
+                    .about("Changes directives: all of them or none.")
+                    .complexity("O(N), N being the number of directives")
+                    .tips(&["request_policy:all_nodes", "response_policy:all_succeeded"]),
+                directive("REWRITE", config_rewrite, "")
+                    .since("2.8.0")
+                    .about("Writes the values in force into the configuration file.")
+                    .complexity("O(1)"),
+                directive("RESETSTAT", config_reset_stat, "")
+                    .since("2.0.0")
+                    .about("Begins to count anew what INFO counts.")
+                    .complexity("O(1)"),
+                HELP,
+            ],
+        )
+        .since("2.0.0")
+        .about("Commands on the configuration.")
+        .complexity("Depends on subcommand."),
+        super::introspect::COMMAND,
+        super::debug::DEBUG,
+        admin("SHUTDOWN", shutdown, "[NOSAVE | SAVE] [NOW] [FORCE] [ABORT]")
+            .operator()
+            .loading()
+            .stale()
+            .noscript()
+            .no_multi()
+            .allow_busy()
+            .since("1.0.0")
+            .about("Ends the server; what was acknowledged stays.")
+            .complexity("O(1)"),
+    ],
+);
+
+const fn directive(
+    name: &'static str,
+    handler: super::command::AdminHandler,
+    syntax: &'static str,
+) -> Command {
+    admin(name, handler, syntax).operator().loading().stale().noscript()
+}
+
+fn time(_: &mut Admin<'_>, _: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+    let now_us = clock::now_us();
+    reply.array(2);
+    reply.bulk_int((now_us / 1_000_000) as i64);
+    reply.bulk_int((now_us % 1_000_000) as i64);
+    Ok(())
+}
+
+fn last_save(ctx: &mut Admin<'_>, _: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+    reply.int(ctx.server.saved_s.load(Relaxed) as i64);
+    Ok(())
+}
+
+fn save(ctx: &mut Admin<'_>, _: &mut Args<'_>, _: &mut Reply<'_>) -> Result<()> {
+    let server = ctx.server.clone();
+    ctx.then = Some(work(move || {
+        let Some(store) = server.store() else {
+            return Err("ERR the data is being opened".into());
+        };
+        store.engine().sync().map_err(|e| format!("ERR {e}"))?;
+        server.note_save();
+        Ok(())
+    }));
+    Ok(())
+}
+
+fn info(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+    let names = args.rest();
+    let keyspace = if wants_keyspace(names) { keyspace(ctx)? } else { Vec::new() };
+    // The figures of the storage are taken shard by shard, so the locks are given back first.
+    ctx.data = None;
+    let server = ctx.server;
+    let config = server.config.current();
+    let totals = server.stats.totals();
+    let clients = server.clients.all();
+    let most = |of: fn(&crate::session::Client) -> u64| clients.iter().map(|c| of(c)).max();
+    let snapshot = Snapshot {
+        now_us: clock::now_us(),
+        config: &config,
+        identity: &server.identity,
+        totals: &totals,
+        rates: server.stats.rates(),
+        clients: Clients {
+            connected: clients.len() as u64,
+            blocked: Some(0),
+            max_input_buffer: most(|c| c.input_bytes.load(Relaxed)),
+            max_output_buffer: most(|c| c.output_bytes.load(Relaxed)),
+            buffer_bytes: Some(clients.iter().map(|c| c.memory()).sum()),
+            pubsub_channels: None,
+            pubsub_patterns: None,
+        },
+        storage: Storage::of(ctx.store.engine()),
+        saves: Saves { changes: None, last_s: Some(server.saved_s.load(Relaxed)) },
+        keyspace: &keyspace,
+        allocator: &*server.allocator,
+        memory: server.memory.look(&*server.allocator),
+        command_name: &|id| server.table.get(id).map_or_else(String::new, |e| e.name.clone()),
+    };
+    let text = info::info(&snapshot, names);
+    reply.verbatim(*b"txt", text.as_bytes());
+    Ok(())
+}
+
+/// Counting keys may have to look for some on disk: it is done only when it is asked for.
+fn wants_keyspace(names: &[&[u8]]) -> bool {
+    let with = [&b"keyspace"[..], b"default", b"all", b"everything"];
+    names.is_empty()
+        || names.iter().any(|name| with.iter().any(|with| name.eq_ignore_ascii_case(with)))
+}
+
+fn keyspace(ctx: &mut Admin<'_>) -> Result<Vec<Database>> {
+    let Some(view) = ctx.data.as_mut() else { return Ok(Vec::new()) };
+    let mut databases = Vec::new();
+    for index in 0..ctx.store.databases() {
+        view.switch_db(index);
+        let keys = scan::count(view)?;
+        if keys > 0 {
+            databases.push(Database { index, keys, expires: None });
+        }
+    }
+    Ok(databases)
+}
+
+fn config_get(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+    let found = ctx.server.config.get(args.rest());
+    reply.map(found.len());
+    for (name, value) in found {
+        reply.bulk(name.as_bytes());
+        reply.bulk(&value);
+    }
+    Ok(())
+}
+
+fn config_set(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+    if !args.remaining().is_multiple_of(2) {
+        return Err(args.wrong_number());
+    }
+    let pairs: Vec<(&[u8], &[u8])> =
+        args.rest().chunks_exact(2).filter_map(|pair| Some((*pair.first()?, *pair.get(1)?))).collect();
+    ctx.server.config.set(&pairs, ctx.server).map_err(Error::reply)?;
+    reply.ok();
+    Ok(())
+}
+
+fn config_rewrite(ctx: &mut Admin<'_>, _: &mut Args<'_>, _: &mut Reply<'_>) -> Result<()> {
+    let config = ctx.server.config.clone();
+    ctx.then = Some(work(move || config.rewrite()));
+    Ok(())
+}
+
+fn config_reset_stat(ctx: &mut Admin<'_>, _: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+    ctx.server.stats.reset();
+    ctx.server.memory.reset(&*ctx.server.allocator);
+    reply.ok();
+    Ok(())
+}
+
+/// Work on a thread that may wait, answered with OK or the error's text.
+pub(super) fn work(
+    work: impl FnOnce() -> std::result::Result<(), String> + Send + 'static,
+) -> Then {
+    Then::Work(Box::new(move |proto: Proto| {
+        let mut out = Vec::new();
+        let mut reply = Reply::new(&mut out, proto);
+        match work() {
+            Ok(()) => reply.ok(),
+            Err(text) => reply.error_bytes(text.as_bytes()),
+        }
+        out
+    }))
+}
+
+fn shutdown(ctx: &mut Admin<'_>, args: &mut Args<'_>, _: &mut Reply<'_>) -> Result<()> {
+    let (mut save, mut no_save, mut abort, mut other) = (false, false, false, false);
+    while !args.is_empty() {
+        if args.flag("SAVE") {
+            save = true;
+        } else if args.flag("NOSAVE") {
+            no_save = true;
+        } else if args.flag("ABORT") {
+            abort = true;
+        } else if args.flag("NOW") || args.flag("FORCE") {
+            other = true;
+        } else {
+            return Err(SYNTAX);
+        }
+    }
+    if (save && no_save) || (abort && (save || no_save || other)) {
+        return Err(SYNTAX);
+    }
+    if abort {
+        // Nothing is waited for, so there is never one to abort.
+        return Err(Error::reply("ERR No shutdown in progress."));
+    }
+    tracing::info!("a client asks the server to end");
+    ctx.server.request_stop();
+    ctx.then = Some(Then::Close);
+    Ok(())
+}

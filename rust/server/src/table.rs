@@ -1,0 +1,417 @@
+//! The table of commands as the road uses it: every entry of every family with what is derived from it,
+//! found by name without an allocation.
+//!
+//! Built once at the start. What is wrong in an entry is found by the tests of this room, which build the
+//! table and compare it with what a real server says of its commands.
+
+use crate::commands::{Command, FAMILIES, Family, Flags, Handler};
+use grammar::Node;
+use keyspec::{Find, KeySpec, Legacy, Positions};
+use smallvec::SmallVec;
+
+pub(crate) mod grammar;
+pub(crate) mod keyspec;
+
+/// How the road finds a command's keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum KeyPlan {
+    /// There are none.
+    None,
+    /// Word `first` is the only one.
+    One { first: usize },
+    /// As the specs say.
+    Specs,
+}
+
+/// A command with what is derived from its entry.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) command: &'static Command,
+    /// Its number: the index of its counters.
+    pub(crate) id: usize,
+    /// In lower case, behind its container's: "config|set".
+    pub(crate) name: String,
+    /// The words that the name takes: 1, or 2 for a subcommand.
+    pub(crate) name_words: usize,
+    /// The exact number of words if positive, minus the least number otherwise.
+    pub(crate) arity: i32,
+    /// COMMAND DOCS' group.
+    pub(crate) group: &'static str,
+    pub(crate) grammar: Vec<Node>,
+    pub(crate) plan: KeyPlan,
+    pub(crate) specs: Vec<KeySpec>,
+    pub(crate) legacy: Legacy,
+    /// The table's numbers of its subcommands.
+    pub(crate) subcommands: Vec<usize>,
+    /// The container's number.
+    pub(crate) parent: Option<usize>,
+    pub(crate) flags: Flags,
+}
+
+impl Entry {
+    /// Whether so many words, the name included, may be a call of this.
+    #[inline]
+    pub(crate) fn takes(&self, words: usize) -> bool {
+        if self.arity >= 0 {
+            words == self.arity as usize
+        } else {
+            words >= self.arity.unsigned_abs() as usize
+        }
+    }
+
+    /// Appends the positions of keys in `words`, the name included. False when the words do not fit.
+    pub(crate) fn positions(&self, words: &[&[u8]], found: &mut Positions) -> bool {
+        match self.plan {
+            KeyPlan::None => true,
+            KeyPlan::One { first } => {
+                if first < words.len() {
+                    found.push(first);
+                }
+                true
+            }
+            KeyPlan::Specs => {
+                let specs = self.specs.iter().filter(|spec| !spec.is_not_key());
+                specs.fold(true, |fits, spec| spec.positions(words, found) && fits)
+            }
+        }
+    }
+
+    /// The name without its container's.
+    pub(crate) fn short_name(&self) -> &str {
+        self.name.split_once('|').map_or(self.name.as_str(), |(_, short)| short)
+    }
+
+    /// COMMAND's flags.
+    pub(crate) fn flag_names(&self) -> Vec<&'static str> {
+        let mut names = Vec::new();
+        match self.command.handler {
+            Handler::Write(_) => names.push("write"),
+            Handler::Read(_) => names.push("readonly"),
+            Handler::Admin(_) | Handler::Container => {}
+        }
+        for (flag, name) in [
+            (Flags::GROWS, "denyoom"),
+            (Flags::OPERATOR, "admin"),
+            (Flags::NOSCRIPT, "noscript"),
+            (Flags::LOADING, "loading"),
+            (Flags::STALE, "stale"),
+            (Flags::FAST, "fast"),
+            (Flags::NO_AUTH, "no_auth"),
+            (Flags::NO_MULTI, "no_multi"),
+            (Flags::ALLOW_BUSY, "allow_busy"),
+            (Flags::ASYNC_LOADING, "no_async_loading"),
+        ] {
+            if self.flags.has(flag) {
+                names.push(name);
+            }
+        }
+        if self.legacy.movable {
+            names.push("movablekeys");
+        }
+        names
+    }
+
+    /// ACL categories, without the at sign.
+    pub(crate) fn categories(&self) -> Vec<&'static str> {
+        let mut names = Vec::new();
+        match self.command.handler {
+            Handler::Write(_) => names.push("write"),
+            Handler::Read(_) => names.push("read"),
+            Handler::Admin(_) | Handler::Container => {}
+        }
+        if !matches!(self.command.handler, Handler::Container) {
+            names.extend(match self.group {
+                "generic" => Some("keyspace"),
+                "sorted-set" => Some("sortedset"),
+                "transactions" => Some("transaction"),
+                "server" | "cluster" => None,
+                other => Some(other),
+            });
+        }
+        if self.flags.has(Flags::KEYSPACE) {
+            names.push("keyspace");
+        }
+        if self.flags.has(Flags::OPERATOR) {
+            names.push("admin");
+        }
+        if self.flags.has(Flags::OPERATOR) || self.flags.has(Flags::DANGEROUS) {
+            names.push("dangerous");
+        }
+        names.push(if self.flags.has(Flags::FAST) { "fast" } else { "slow" });
+        names.extend(self.command.categories);
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+}
+
+/// Names up to this length are found; there is none longer.
+const NAME_MAX: usize = 24;
+
+/// A name in lower case, padded with zeros.
+type Folded = [u64; NAME_MAX / 8];
+
+fn fold(name: &[u8]) -> Option<Folded> {
+    let mut bytes = [0; NAME_MAX];
+    bytes.get_mut(..name.len())?.copy_from_slice(name);
+    bytes.make_ascii_lowercase();
+    let (chunks, _) = bytes.as_chunks::<8>();
+    let mut folded = [0; NAME_MAX / 8];
+    for (word, chunk) in folded.iter_mut().zip(chunks) {
+        *word = u64::from_le_bytes(*chunk);
+    }
+    Some(folded)
+}
+
+fn hash(folded: &Folded) -> usize {
+    let mut hash = 0u64;
+    for word in folded {
+        hash = (hash.rotate_left(23) ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+    (hash >> 48) as usize
+}
+
+const SLOTS: usize = 4096;
+const EMPTY: u16 = u16::MAX;
+
+/// All commands.
+pub(crate) struct Table {
+    entries: Vec<Entry>,
+    slots: Box<[(Folded, u16)]>,
+}
+
+/// What a request's first words name.
+pub(crate) enum Named<'t> {
+    /// A command (or subcommand).
+    Found(&'t Entry),
+    /// No command has this name.
+    Unknown,
+    /// The container has no such subcommand.
+    UnknownSubcommand(&'t Entry),
+}
+
+impl Table {
+    /// The table of all families. `renames` gives commands other names, or none.
+    ///
+    /// # Errors
+    /// What is wrong with an entry, or a rename of a command that is not there.
+    pub(crate) fn build(renames: &[(Vec<u8>, Vec<u8>)]) -> Result<Table, String> {
+        Table::of(FAMILIES, renames)
+    }
+
+    fn of(families: &[&'static Family], renames: &[(Vec<u8>, Vec<u8>)]) -> Result<Table, String> {
+        let slots = vec![([0; NAME_MAX / 8], EMPTY); SLOTS].into_boxed_slice();
+        let mut table = Table { entries: Vec::new(), slots };
+        let mut tops = Vec::new();
+        for family in families {
+            for command in family.commands {
+                tops.push(table.add(command, family.name, None)?);
+            }
+        }
+        let mut names: Vec<(Vec<u8>, usize)> = tops
+            .into_iter()
+            .filter_map(|id| Some((table.entries.get(id)?.name.clone().into_bytes(), id)))
+            .collect();
+        for (old, new) in renames {
+            let old = old.to_ascii_lowercase();
+            let Some(at) = names.iter().position(|(name, _)| *name == old) else {
+                // A configuration may rename what this server does not have.
+                continue;
+            };
+            let (_, id) = names.remove(at);
+            if !new.is_empty() {
+                names.push((new.to_ascii_lowercase(), id));
+            }
+        }
+        for (name, id) in names {
+            table.name(&name, id)?;
+        }
+        Ok(table)
+    }
+
+    fn add(
+        &mut self,
+        command: &'static Command,
+        family: &'static str,
+        parent: Option<usize>,
+    ) -> Result<usize, String> {
+        let id = self.entries.len();
+        let short = command.name.to_ascii_lowercase();
+        let container = parent.and_then(|p| self.entries.get(p));
+        let name = container.map_or_else(|| short.clone(), |c| format!("{}|{short}", c.name));
+        let wrong = |what: String| format!("{name}: {what}");
+        let name_words = if container.is_some() { 2 } else { 1 };
+        let grammar = grammar::parse(command.syntax).map_err(wrong)?;
+        let default = if matches!(command.handler, Handler::Write(_)) {
+            "RW access update"
+        } else {
+            "RO access"
+        };
+        let specs =
+            keyspec::specs(&grammar, command.keys, name_words, default).map_err(wrong)?;
+        let arity = command.arity.unwrap_or_else(|| match command.handler {
+            Handler::Container => -2,
+            _ => grammar::arity(&grammar, name_words),
+        });
+        let plan = match specs.as_slice() {
+            [] => KeyPlan::None,
+            [KeySpec {
+                begin: keyspec::Begin::Index(first),
+                find: Find::Range { last: 0, .. },
+                ..
+            }] => KeyPlan::One { first: *first as usize },
+            _ => KeyPlan::Specs,
+        };
+        let group = command.group.unwrap_or(family);
+        self.entries.push(Entry {
+            command,
+            id,
+            name,
+            name_words,
+            arity,
+            group,
+            legacy: Legacy::of(&specs),
+            grammar,
+            plan,
+            specs,
+            subcommands: Vec::new(),
+            parent,
+            flags: command.flags,
+        });
+        for sub in command.subcommands {
+            let sub = self.add(sub, group, Some(id))?;
+            if let Some(entry) = self.entries.get_mut(id) {
+                entry.subcommands.push(sub);
+            }
+        }
+        Ok(id)
+    }
+
+    fn name(&mut self, name: &[u8], id: usize) -> Result<(), String> {
+        let shown = String::from_utf8_lossy(name);
+        let folded = fold(name).ok_or_else(|| format!("{shown}: the name is too long"))?;
+        let mut at = hash(&folded) % SLOTS;
+        loop {
+            match self.slots.get_mut(at) {
+                Some(slot) if slot.1 == EMPTY => {
+                    *slot = (folded, id as u16);
+                    return Ok(());
+                }
+                Some(slot) if slot.0 == folded => {
+                    return Err(format!("{shown}: two commands have this name"));
+                }
+                _ => at = (at + 1) % SLOTS,
+            }
+        }
+    }
+
+    /// The command of this name, containers included.
+    #[inline]
+    pub(crate) fn top(&self, name: &[u8]) -> Option<&Entry> {
+        let folded = fold(name)?;
+        let mut at = hash(&folded) % SLOTS;
+        loop {
+            let slot = self.slots.get(at)?;
+            if slot.1 == EMPTY {
+                return None;
+            }
+            if slot.0 == folded {
+                return self.entries.get(usize::from(slot.1));
+            }
+            at = (at + 1) % SLOTS;
+        }
+    }
+
+    /// What `words` call.
+    #[inline]
+    pub(crate) fn find(&self, words: &[&[u8]]) -> Named<'_> {
+        let Some(entry) = words.first().and_then(|name| self.top(name)) else {
+            return Named::Unknown;
+        };
+        if entry.subcommands.is_empty() {
+            return Named::Found(entry);
+        }
+        let Some(word) = words.get(1) else { return Named::Found(entry) };
+        match self.subcommand(entry, word) {
+            Some(sub) => Named::Found(sub),
+            None => Named::UnknownSubcommand(entry),
+        }
+    }
+
+    /// A container's subcommand.
+    pub(crate) fn subcommand(&self, container: &Entry, name: &[u8]) -> Option<&Entry> {
+        container
+            .subcommands
+            .iter()
+            .filter_map(|&id| self.entries.get(id))
+            .find(|sub| sub.short_name().as_bytes().eq_ignore_ascii_case(name))
+    }
+
+    /// The command with this number.
+    #[inline]
+    pub(crate) fn get(&self, id: usize) -> Option<&Entry> {
+        self.entries.get(id)
+    }
+
+    /// How many there are, subcommands included.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Those that COMMAND lists, without subcommands.
+    pub(crate) fn tops(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(|e| e.parent.is_none() && !e.flags.has(Flags::HIDDEN))
+    }
+
+    /// The subcommands of `entry` that COMMAND lists.
+    pub(crate) fn subs<'t>(&'t self, entry: &'t Entry) -> impl Iterator<Item = &'t Entry> {
+        let subs = entry.subcommands.iter().filter_map(|&id| self.entries.get(id));
+        subs.filter(|sub| !sub.flags.has(Flags::HIDDEN))
+    }
+}
+
+impl std::fmt::Debug for Table {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} commands", self.entries.len())
+    }
+}
+
+/// A command for tests that want to know that each has been tried with each of its options.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Described {
+    /// The words of the name, in upper case.
+    pub name: Vec<String>,
+    /// Every word of the syntax line that is written as it stands.
+    pub tokens: Vec<&'static str>,
+    /// The syntax line.
+    pub syntax: &'static str,
+}
+
+/// Every command that does something, with its options.
+///
+/// # Errors
+/// As the table is built at the start of a server.
+pub fn describe() -> Result<Vec<Described>, String> {
+    let table = Table::build(&[])?;
+    let works = |e: &&Entry| !matches!(e.command.handler, Handler::Container);
+    let describe = |entry: &Entry| {
+        let mut tokens: SmallVec<[&'static str; 8]> = SmallVec::new();
+        for node in &entry.grammar {
+            node.tokens(&mut |token| {
+                if !tokens.contains(&token) {
+                    tokens.push(token);
+                }
+            });
+        }
+        Described {
+            name: entry.name.to_ascii_uppercase().split('|').map(str::to_owned).collect(),
+            tokens: tokens.into_vec(),
+            syntax: entry.command.syntax,
+        }
+    };
+    Ok(table.entries.iter().filter(works).map(describe).collect())
+}
+
+#[cfg(test)]
+#[path = "table/tests.rs"]
+mod tests;
