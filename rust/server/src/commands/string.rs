@@ -183,6 +183,7 @@ const COMMANDS: &[Command] = &[
         .about("Adds to the value, a number, between bounds, and sets the key's expiry."),
     read("LCS", lcs::lcs, "key1 key2 [LEN] [IDX] [MINMATCHLEN min-match-len] [WITHMATCHLEN]")
         .long()
+        .keys("RO access @ 1 range 1 1 0")
         .since("7.0.0")
         .complexity("O(N*M) where N and M are the lengths of s1 and s2, respectively")
         .about("Finds the longest common subsequence of two values."),
