@@ -46,7 +46,7 @@ const TEXT: u8 = 3;
 const WHOLE_MAX: usize = 128 << 10;
 /// A longer value that is changed in place is kept in chunks: rewriting it for each SETBIT or APPEND
 /// would cost more than looking up a chunk.
-const IN_PLACE_MAX: u64 = 16 << 10;
+const IN_PLACE_MAX: u64 = 8 << 10;
 /// The longest value that Redis keeps in one allocation with its object.
 const EMBEDDED_MAX: usize = 44;
 

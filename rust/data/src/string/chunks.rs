@@ -140,8 +140,8 @@ impl Chunks {
         missing.map_or(Ok(()), Err)
     }
 
-    /// Overwrites bytes, growing the value if needed. Only chunks that are changed in part are read. The
-    /// answer is what the header has to say from now on.
+    /// Overwrites bytes, growing the value if needed. Only chunks that are changed in part are read, and
+    /// the log gets only what changes. The answer is what the header has to say from now on.
     pub(super) fn write(
         self,
         w: &mut Write<'_>,
@@ -151,28 +151,35 @@ impl Chunks {
     ) -> Result<Chunks> {
         let size = u64::from(self.size);
         let (mut at, mut rest) = (offset, bytes);
-        let mut buffer = Vec::new();
+        let mut padded = Vec::new();
         while !rest.is_empty() {
             let number = self.number(at);
+            let sub = number.to_be_bytes();
             let within = (at % size) as usize;
             let (piece, tail) = rest.split_at(rest.len().min(self.size as usize - within));
             let covered = within == 0 && piece.len() == self.size as usize;
-            if covered || at - within as u64 >= self.len {
-                // Nothing of an old chunk is left, or there is none.
-                buffer.clear();
+            // Where the whole chunk is new, or beyond the end, there is nothing to look at.
+            let old_len = if covered || at - within as u64 >= self.len {
+                None
             } else {
-                let old = w.element(owner, self.generation, &number.to_be_bytes())?;
-                buffer.clear();
-                buffer.extend_from_slice(old.unwrap_or_default());
+                w.element(owner, self.generation, &sub)?.map(<[u8]>::len)
+            };
+            let have = old_len.unwrap_or(0);
+            let (from, insert) = if have < within {
+                padded.clear();
+                padded.resize(within - have, 0);
+                padded.extend_from_slice(piece);
+                (have, padded.as_slice())
+            } else {
+                (within, piece)
+            };
+            match old_len {
+                None => w.put_element(owner, self.generation, &sub, insert),
+                Some(len) => {
+                    let remove = piece.len().min(len - from);
+                    w.patch_element(owner, self.generation, &sub, from, remove, insert)?;
+                }
             }
-            let end = within + piece.len();
-            if buffer.len() < end {
-                buffer.resize(end, 0);
-            }
-            if let Some(room) = buffer.get_mut(within..end) {
-                room.copy_from_slice(piece);
-            }
-            w.put_element(owner, self.generation, &number.to_be_bytes(), &buffer);
             at += piece.len() as u64;
             rest = tail;
         }

@@ -223,7 +223,7 @@ fn chunks_against_a_vector() {
     let mut db = Db::new();
     let mut model: Vec<u8> = Vec::new();
     let mut rng = forgekv_base::rng::Rng::seeded(7);
-    let borders = [0, 1, 4032, 8064, 16 << 10, 32704, 128 << 10, 200_000, 300_000];
+    let borders = [0, 1, 4032, 8064, 8 << 10, 16 << 10, 32704, 128 << 10, 200_000, 300_000];
     for round in 0..300u32 {
         let near = |rng: &mut forgekv_base::rng::Rng| {
             let border = borders[rng.below(borders.len() as u64) as usize];
