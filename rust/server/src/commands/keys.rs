@@ -12,6 +12,7 @@ use expiry::{
 use forgekv_base::number::parse_i64;
 use forgekv_data::{Error, NOT_AN_INTEGER, Read, Result, SYNTAX, Write, dbmap, keys};
 use forgekv_resp::Reply;
+pub(crate) use walk::cursor;
 use walk::{dbsize, keys_matching, randomkey, scan};
 
 const CONDITIONS_SECONDS: &str = "key seconds [NX | XX | GT | LT]";

@@ -17,6 +17,7 @@ pub(crate) mod args;
 pub(crate) mod command;
 mod connection;
 mod debug;
+mod hash;
 mod help;
 mod introspect;
 mod keys;
@@ -27,4 +28,4 @@ pub(crate) use args::Args;
 pub(crate) use command::{Command, Family, Flags, Handler, admin, container, read, write};
 
 /// Every family there is: the whole product on one screen.
-pub(crate) const FAMILIES: &[&Family] = &[&string::FAMILY, &keys::FAMILY, &connection::FAMILY, &server::FAMILY];
+pub(crate) const FAMILIES: &[&Family] = &[&string::FAMILY, &hash::FAMILY, &keys::FAMILY, &connection::FAMILY, &server::FAMILY];

@@ -10,7 +10,7 @@ use forgekv_resp::Reply;
 const COUNT: u64 = 10;
 
 /// Reads a cursor as Redis does, in C's manner: an optional sign, no space before it, no overflow.
-fn cursor(word: &[u8]) -> Option<u64> {
+pub(crate) fn cursor(word: &[u8]) -> Option<u64> {
     let (negative, digits) = match word {
         [b'-', rest @ ..] => (true, rest),
         [b'+', rest @ ..] => (false, rest),
