@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 
-struct Plain;
+pub(crate) struct Plain;
 
 struct KeepAll;
 
@@ -38,8 +38,8 @@ impl Schema for Plain {
 /// Every batch writes its number here.
 const MARKER: &[u8] = b"number of batches";
 
-type Effects = Vec<(u8, Vec<u8>, Option<Vec<u8>>)>;
-type Model = BTreeMap<(u8, Vec<u8>), Vec<u8>>;
+pub(crate) type Effects = Vec<(u8, Vec<u8>, Option<Vec<u8>>)>;
+pub(crate) type Model = BTreeMap<(u8, Vec<u8>), Vec<u8>>;
 
 fn options() -> Options {
     Options {
@@ -54,7 +54,7 @@ fn options() -> Options {
     }
 }
 
-fn commit(engine: &Engine, effects: &Effects) -> Result<()> {
+pub(crate) fn commit(engine: &Engine, effects: &Effects) -> Result<()> {
     let mut batch = Batch::new();
     let mut set = ShardSet::default();
     for (shard, key, value) in effects {
@@ -68,7 +68,7 @@ fn commit(engine: &Engine, effects: &Effects) -> Result<()> {
     guard.commit(&batch).map(|_| ())
 }
 
-fn effects(rng: &mut Rng, number: u64) -> Effects {
+pub(crate) fn effects(rng: &mut Rng, number: u64) -> Effects {
     let mut effects: Effects = vec![(0, MARKER.to_vec(), Some(number.to_le_bytes().to_vec()))];
     for _ in 0..1 + rng.below(3) {
         let shard = 1 + rng.below(5) as u8;
@@ -80,7 +80,7 @@ fn effects(rng: &mut Rng, number: u64) -> Effects {
     effects
 }
 
-fn model(history: &[Effects]) -> Model {
+pub(crate) fn model(history: &[Effects]) -> Model {
     let mut model = Model::new();
     for (shard, key, value) in history.iter().flatten().filter(|(_, key, _)| key != MARKER) {
         match value {
@@ -92,6 +92,10 @@ fn model(history: &[Effects]) -> Model {
 }
 
 fn contents(engine: &Engine) -> (u64, Model) {
+    try_contents(engine).unwrap()
+}
+
+pub(crate) fn try_contents(engine: &Engine) -> Result<(u64, Model)> {
     engine.with_reserved(ShardSet::ALL, |mut guard| {
         let mut model = Model::new();
         let mut number = 0;
@@ -105,9 +109,9 @@ fn contents(engine: &Engine) -> (u64, Model) {
                 ControlFlow::Continue(())
             };
             let all = (Bound::Unbounded, Bound::Unbounded);
-            guard.scan(shard, all.0, all.1, false, &mut Batch::new(), each).unwrap();
+            guard.scan(shard, all.0, all.1, false, &mut Batch::new(), each)?;
         }
-        (number, model)
+        Ok((number, model))
     })
 }
 

@@ -134,11 +134,11 @@ impl Engine {
             .ok_or_else(|| Error::Locked(dir.clone()))?;
         let (manifest, state) = Manifest::open(disk.clone(), &dir)?;
         let mut fixed = state.fixed.clone();
-        for (name, value) in &options.fixed {
-            if !fixed.contains_key(name) {
-                manifest.commit(&[Edit::Fixed { name: name.clone(), value: value.clone() }])?;
-                fixed.insert(name.clone(), value.clone());
-            }
+        let mut new = options.fixed.clone();
+        new.retain(|(name, _)| !fixed.contains_key(name));
+        if !new.is_empty() {
+            manifest.fix(&new)?;
+            fixed.extend(new);
         }
         let mut shards = Vec::with_capacity(SHARDS);
         let (clean_max, block_max) = cache_shares(&options, 0);

@@ -8,6 +8,8 @@ mod batch;
 #[doc(hidden)]
 pub mod compaction;
 #[cfg(test)]
+mod corruption_tests;
+#[cfg(test)]
 mod crash_tests;
 pub mod disk;
 mod engine;

@@ -227,6 +227,27 @@ impl Manifest {
         result
     }
 
+    /// Sets properties of the whole directory, durably and where no torn end can take them away: in the
+    /// snapshot of a new file.
+    ///
+    /// # Errors
+    /// As [`commit`](Manifest::commit).
+    pub fn fix(&self, properties: &[(String, Vec<u8>)]) -> Result<()> {
+        let fixed = properties.iter().cloned().map(|(name, value)| Edit::Fixed { name, value });
+        let edits: Vec<Edit> = fixed.collect();
+        let mut inner = self.inner.lock();
+        let before = inner.state.part(&edits);
+        if let Err(why) = inner.state.apply(&edits) {
+            inner.state.restore(before);
+            return Err(Error::Incompatible(why));
+        }
+        let result = self.rotate(&mut inner);
+        if result.is_err() {
+            inner.state.restore(before);
+        }
+        result
+    }
+
     /// Whether the disk surely says what was committed. False after a commit failed in a way that leaves
     /// open what a crash would bring back: until a later commit succeeds, the files that the failed commit
     /// added or removed must both be kept.
@@ -332,6 +353,10 @@ fn load(path: &Path, file: Arc<dyn DiskFile>) -> Result<(State, Current, bool)> 
     let mut bytes = vec![0; len as usize];
     file.read_exact_at(&mut bytes, 0).map_err(|e| Error::io(doing(), &e))?;
     let incarnation = format::header(path, &bytes)?;
+    if !len.is_multiple_of(STEP) {
+        let what = format!("the file ends here, but its length is a multiple of {STEP}");
+        return Err(Error::corrupt(path, len, what));
+    }
     let mut state = State::default();
     let mut at = HEADER;
     let mut snapshot_end = 0;

@@ -93,7 +93,15 @@ fn cut_at_every_byte() {
                 continue;
             }
             let disk = disk.fork();
-            disk.put(&path, &bytes[..cut]);
+            if number == 2 && cut < bytes.len() {
+                // Nobody has ever cut the newest segment.
+                disk.put(&path, &bytes[..cut]);
+                let error = open(&disk, LogStart::default()).unwrap_err();
+                assert!(matches!(error, Error::Corrupt { .. }), "{error}");
+            }
+            let mut torn = bytes[..cut].to_vec();
+            torn.resize(bytes.len(), 0);
+            disk.put(&path, &torn);
             let kept = base + (cut as u64).saturating_sub(SEGMENT_HEADER);
             let what = format!("segment {number} cut at {cut}");
             // What was written whole before the cut is found, whatever is known of syncs.

@@ -152,6 +152,7 @@ pub(super) fn recover(
         )
     };
     let mut end = End { last_seq: min_seq, ..End::default() };
+    end.last_seq = chain.iter().map(|link| link.header.seq).fold(end.last_seq, u64::max);
     // From its first segment on, the log must hold all that the tables lack.
     let begins = |link: &Link<'_>| link.header.joins == 0 || link.header.base <= min_lsn;
     let (Some(first), Some(last), true) =
@@ -165,8 +166,30 @@ pub(super) fn recover(
         end.base = max_lsn;
         return Ok(end);
     };
-    end.last_seq = chain.iter().map(|link| link.header.seq).fold(min_seq, u64::max);
+    // A segment that begins anew does so where tables reach to: the manifest has said so ever since.
+    if first.header.joins == 0 && first.header.base > max_lsn {
+        if !salvage {
+            return Err(Error::corrupt(
+                &first.found.path,
+                0,
+                format!(
+                    "the log begins at position {}, but the manifest knows of tables up to {max_lsn} \
+                     only: its end is lost; {REPAIR}",
+                    first.header.base
+                ),
+            ));
+        }
+        end.base = max_lsn;
+        return Ok(end);
+    }
     let last_base = last.header.base;
+    // Only a segment that another one joins was ever cut.
+    let whole = SEGMENT_HEADER + last.header.capacity;
+    let len = last.found.file.len().map_err(|e| Window::error(&last.found.path, &e))?;
+    if len < whole && !salvage {
+        let what = format!("the file ends here, but was {whole} bytes long; {REPAIR}");
+        return Err(Error::corrupt(&last.found.path, len, what));
+    }
 
     // What is known to be synced, and therefore must be here.
     let mut known = if max_lsn > min_lsn { max_lsn } else { 0 };

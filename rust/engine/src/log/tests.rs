@@ -503,7 +503,9 @@ fn the_golden_log_is_read() {
     let disk = SimDisk::new();
     let bytes = include_bytes!("../../testdata/log-1.log");
     disk.create_dir_all(Path::new(DIR)).unwrap();
-    disk.put(&Path::new(DIR).join("0000000001.log"), bytes);
+    let mut whole = bytes.to_vec();
+    whole.resize(SMALL as usize, 0);
+    disk.put(&Path::new(DIR).join("0000000001.log"), &whole);
     let (_log, recovery, found) = open(&disk, LogStart::default()).unwrap();
     let golden: Vec<Entry> = vec![
         (1, 33, b"one".to_vec()),

@@ -128,6 +128,13 @@ fn cut_anywhere() {
         for len in [cut, bytes.len()] {
             let mut torn = bytes[..cut].to_vec();
             torn.resize(len, 0);
+            if len < bytes.len() {
+                let disk = SimDisk::new();
+                disk.put(&path(), &torn);
+                let error = open(&disk).unwrap_err();
+                assert!(matches!(error, Error::Corrupt { .. }), "cut at {cut}: {error}");
+                continue;
+            }
             let disk = SimDisk::new();
             disk.put(&path(), &torn);
             // A record that ends with zeros is whole a little before its end.
@@ -533,6 +540,8 @@ fn golden_file() {
     let kept = std::fs::read(&golden).unwrap();
     assert_eq!(kept, bytes, "version 1 is written as it always was");
     let disk = SimDisk::new();
-    disk.put(&path(), &kept);
+    let mut whole = kept;
+    whole.resize(STEP as usize, 0);
+    disk.put(&path(), &whole);
     assert_eq!(&open(&disk).unwrap().1, states.last().unwrap());
 }

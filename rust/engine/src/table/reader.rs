@@ -41,7 +41,12 @@ impl Table {
         listed: Option<TableMeta>,
     ) -> Result<Arc<Table>> {
         let failed = |e| Error::io(format!("opening {}", path.display()), &e);
-        let file = disk.open(&path, false).map_err(failed)?;
+        let file = disk.open(&path, false).map_err(|e| match e.kind() {
+            std::io::ErrorKind::NotFound if listed.is_some() => {
+                Error::corrupt(&path, 0, "the manifest lists this table, but there is no such file")
+            }
+            _ => failed(e),
+        })?;
         let len = file.len().map_err(failed)?;
         if let Some(listed) = &listed
             && listed.bytes != len
