@@ -42,27 +42,29 @@ pub struct Outcome {
 pub type Mutant<'a> = &'a dyn Fn(&[Vec<u8>]) -> bool;
 
 /// A server and how its tests are played.
-pub struct Player<'a> {
+pub struct Player {
     server: Server,
     start: Start,
-    mutant: Option<Mutant<'a>>,
     defaults: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
-impl<'a> Player<'a> {
+impl Player {
+    /// Plays a test without sending the commands that `mutant` names.
+    ///
+    /// # Errors
+    /// As [`play`](Self::play).
+    pub fn play_mutated(&mut self, test: &Test, mutant: Mutant<'_>) -> Result<Outcome> {
+        self.play_with(test, Some(mutant))
+    }
+
     /// Starts a server to play to.
     ///
     /// # Errors
     /// When it does not start.
-    pub fn start(start: &Start) -> Result<Player<'a>> {
+    pub fn start(start: &Start) -> Result<Player> {
         let server = start.clone().run()?;
         let defaults = settings(&mut server.connect()?)?;
-        Ok(Player { server, start: start.clone(), mutant: None, defaults })
-    }
-
-    /// From here on, these commands are not sent.
-    pub fn set_mutant(&mut self, mutant: Option<Mutant<'a>>) {
-        self.mutant = mutant;
+        Ok(Player { server, start: start.clone(), defaults })
     }
 
     /// Whether what is marked so is for this server.
@@ -75,6 +77,10 @@ impl<'a> Player<'a> {
     /// # Errors
     /// When the server does not start, breaks a connection or does not answer.
     pub fn play(&mut self, test: &Test) -> Result<Outcome> {
+        self.play_with(test, None)
+    }
+
+    fn play_with(&mut self, test: &Test, mutant: Option<Mutant<'_>>) -> Result<Outcome> {
         if !self.is_for(test.only) {
             return Ok(Outcome { skipped: test.steps.len(), ..Outcome::default() });
         }
@@ -82,12 +88,12 @@ impl<'a> Player<'a> {
             let names = Names::new();
             let flags = test.flags.iter().map(|f| names.expand(f)).collect::<Result<Vec<_>>>()?;
             let mut own = self.start.clone().flags(&flags).run()?;
-            return Game::new(&mut own, self.mutant).run(test);
+            return Game::new(&mut own, mutant).run(test);
         }
         if !self.server.is_alive() {
             self.server.start_again()?;
         }
-        let mut game = Game::new(&mut self.server, self.mutant);
+        let mut game = Game::new(&mut self.server, mutant);
         let outcome = game.run(test);
         let sets = |step: &Step| step.act.command().is_some_and(|l| starts_with(l, "config set"));
         if test.steps.iter().any(|s| matches!(s.act, Act::Config { .. }) || sets(s)) {

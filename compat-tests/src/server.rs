@@ -193,6 +193,16 @@ impl Server {
         self.wait_until_it_answers()
     }
 
+    /// Starts it again, does not wait until it answers, and kills it with -9 after a while.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start_and_kill_after(&mut self, lifetime: Duration) -> Result<()> {
+        self.child = self.start.spawn(self.dir.path(), self.port)?;
+        std::thread::sleep(lifetime);
+        self.kill()
+    }
+
     /// Whether the process is still there.
     pub fn is_alive(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
