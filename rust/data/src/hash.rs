@@ -220,7 +220,7 @@ pub fn len(r: &mut Read<'_>, key: Key<'_>) -> Result<u64> {
             Ok(0)
         }
         Some(header) if header.is_exploded() => Ok(Exploded::decode(&header)?.count),
-        Some(header) => Ok(Packed::decode(header.encoding == TIMED, header.body)?.count()),
+        Some(header) => Packed::decode(header.encoding == TIMED, header.body)?.count(),
     }
 }
 

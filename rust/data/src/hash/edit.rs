@@ -87,10 +87,10 @@ impl<'k> Edit<'k> {
         self.is_new
     }
 
-    fn count(&self) -> u64 {
+    fn is_empty(&self) -> bool {
         match &self.body {
-            Body::Packed(buffer) => buffer.count(),
-            Body::Exploded(exploded) => exploded.count,
+            Body::Packed(buffer) => buffer.is_empty(),
+            Body::Exploded(exploded) => exploded.count == 0,
         }
     }
 
@@ -170,7 +170,7 @@ impl<'k> Edit<'k> {
                 let (absent, expire_ms) = after(old, ttl, self.now_ms);
                 buffer.put(spot, field, value, expire_ms)?;
                 self.changed = true;
-                let full = buffer.count() > limits.hash_max_listpack_entries;
+                let full = absent && buffer.count()? > limits.hash_max_listpack_entries;
                 if full || buffer.len() > PACKED_MAX {
                     self.explode(r)?;
                 }
@@ -315,7 +315,7 @@ impl<'k> Edit<'k> {
     /// Takes away all expired fields of a packed hash.
     pub(super) fn remove_expired(&mut self) -> Result<()> {
         if let Body::Packed(buffer) = &mut self.body
-            && buffer.remove_expired(self.now_ms)? > 0
+            && buffer.remove_expired(self.now_ms)?
         {
             self.met_expired = true;
             self.changed = true;
@@ -325,14 +325,15 @@ impl<'k> Edit<'k> {
 
     /// Gives every field a record of its own.
     fn explode(&mut self, r: &mut Read<'_>) -> Result<()> {
-        let Body::Packed(buffer) = &self.body else { return Ok(()) };
-        let limits = r.limits();
+        let Body::Packed(buffer) = &mut self.body else { return Ok(()) };
+        let (limits, count) = (r.limits(), buffer.count()?);
         let mut exploded = Exploded {
             generation: r.stage_generation(self.key),
-            count: buffer.count(),
+            count,
             timed: buffer.is_timed(),
-            within_limits: buffer.count() <= limits.hash_max_listpack_entries,
+            within_limits: count <= limits.hash_max_listpack_entries,
         };
+        let Body::Packed(buffer) = &self.body else { return Ok(()) };
         let mut entries = buffer.packed().entries();
         while let Some(entry) = entries.next()? {
             let longest = entry.field.len().max(entry.value.len()) as u64;
@@ -354,11 +355,11 @@ impl<'k> Edit<'k> {
         if let Some(missed) = self.missed {
             return Err(missed);
         }
-        let (key, count) = (self.key, self.count());
+        let key = self.key;
         if self.met_expired {
             r.notify(event_class::HASH, "hexpired", key);
         }
-        let empty = self.changed && count == 0;
+        let empty = self.changed && self.is_empty();
         if empty {
             if !self.is_new {
                 r.stage_header_deletion(key, self.expire_ms);

@@ -1,13 +1,15 @@
 //! A small hash in one record.
 //!
 //! ```text
-//! packed: | count u16 LE |                     entry ..
-//! timed:  | first_ms u64 LE | count u16 LE |   entry ..
+//! packed: |                     entry ..
+//! timed:  | first_ms u64 LE |   entry ..
 //! entry:  | field length varint | value length varint | expire_ms u64 LE, if timed | field | value |
 //! ```
 //!
 //! 1. Entries stand in the order in which their fields were set first.
 //! 2. `first_ms` is the earliest `expire_ms` of all entries; all ones stand for never, in both.
+//! 3. Nothing says how many entries there are: so a change of one field changes the bytes in one place, and
+//!    counting is a walk that looking for an absent field is anyway.
 
 use crate::error::{Error, Result};
 use forgekv_base::varint;
@@ -23,7 +25,7 @@ fn never(ms: u64) -> Option<u64> {
 
 /// Bytes before the first entry.
 fn head(timed: bool) -> usize {
-    if timed { 10 } else { 2 }
+    if timed { 8 } else { 0 }
 }
 
 /// When the first field of a timed body expires.
@@ -49,28 +51,22 @@ impl Entry<'_> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Packed<'a> {
     timed: bool,
-    count: u16,
     entries: &'a [u8],
 }
 
 impl<'a> Packed<'a> {
     pub(super) fn decode(timed: bool, body: &'a [u8]) -> Result<Packed<'a>> {
-        let read = || {
-            let entries = body.get(head(timed)..)?;
-            let count = body.get(head(timed) - 2..)?.first_chunk::<2>()?;
-            Some(Packed { timed, count: u16::from_le_bytes(*count), entries })
-        };
-        read().ok_or_else(broken)
+        let entries = body.get(head(timed)..).ok_or_else(broken)?;
+        Ok(Packed { timed, entries })
     }
 
     /// How many fields there are, expired ones included.
-    pub(super) fn count(&self) -> u64 {
-        u64::from(self.count)
-    }
-
-    /// Whether a field may have an expiry.
-    pub(super) fn is_timed(&self) -> bool {
-        self.timed
+    pub(super) fn count(&self) -> Result<u64> {
+        let (mut entries, mut count) = (self.entries(), 0);
+        while entries.next()?.is_some() {
+            count += 1;
+        }
+        Ok(count)
     }
 
     #[inline]
@@ -159,7 +155,8 @@ fn lead(timed: bool, field: &[u8], value: &[u8], expire_ms: Option<u64>) -> Lead
 /// A packed hash that is being changed: the whole body, whose head is written by [`seal`](Self::seal).
 pub(super) struct Buffer {
     timed: bool,
-    count: u16,
+    /// The number of entries, once it was asked for.
+    count: Option<u64>,
     body: SmallVec<[u8; 512]>,
 }
 
@@ -173,21 +170,30 @@ pub(super) struct Spot {
 impl Buffer {
     /// No fields.
     pub(super) fn new() -> Buffer {
-        Buffer { timed: false, count: 0, body: SmallVec::from_slice(&[0; 2]) }
+        Buffer { timed: false, count: Some(0), body: SmallVec::new() }
     }
 
     pub(super) fn copy(timed: bool, body: &[u8]) -> Result<Buffer> {
-        let count = Packed::decode(timed, body)?.count;
-        Ok(Buffer { timed, count, body: SmallVec::from_slice(body) })
+        Packed::decode(timed, body)?;
+        Ok(Buffer { timed, count: None, body: SmallVec::from_slice(body) })
     }
 
     pub(super) fn packed(&self) -> Packed<'_> {
         let entries = self.body.get(head(self.timed)..).unwrap_or_default();
-        Packed { timed: self.timed, count: self.count, entries }
+        Packed { timed: self.timed, entries }
     }
 
-    pub(super) fn count(&self) -> u64 {
-        u64::from(self.count)
+    pub(super) fn count(&mut self) -> Result<u64> {
+        let count = match self.count {
+            Some(count) => count,
+            None => self.packed().count()?,
+        };
+        self.count = Some(count);
+        Ok(count)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.body.len() == head(self.timed)
     }
 
     pub(super) fn is_timed(&self) -> bool {
@@ -232,7 +238,7 @@ impl Buffer {
         match spot {
             Some(spot) => self.splice(spot.range, &parts),
             None => {
-                self.count += 1;
+                self.count = self.count.map(|count| count + 1);
                 self.body.reserve(parts.iter().map(|part| part.len()).sum());
                 for part in parts {
                     self.body.extend_from_slice(part);
@@ -259,12 +265,12 @@ impl Buffer {
     }
 
     pub(super) fn remove(&mut self, spot: Spot) {
-        self.count -= 1;
+        self.count = self.count.map(|count| count - 1);
         self.splice(spot.range, &[]);
     }
 
-    /// Takes away all entries that have expired; how many.
-    pub(super) fn remove_expired(&mut self, now_ms: u64) -> Result<u64> {
+    /// Takes away all entries that have expired; whether there were any.
+    pub(super) fn remove_expired(&mut self, now_ms: u64) -> Result<bool> {
         let mut kept = Buffer::new();
         if self.timed {
             kept.make_timed()?;
@@ -275,9 +281,9 @@ impl Buffer {
                 kept.put(None, entry.field, entry.value, entry.expire_ms)?;
             }
         }
-        let removed = self.count - kept.count;
+        let removed = kept.len() < self.len();
         *self = kept;
-        Ok(u64::from(removed))
+        Ok(removed)
     }
 
     /// Writes the head. The whole body, and when the first field expires.
@@ -292,15 +298,11 @@ impl Buffer {
                 *room = first_ms.to_le_bytes();
             }
         }
-        let head = head(self.timed);
-        if let Some(room) = self.body.get_mut(head - 2..head) {
-            room.copy_from_slice(&self.count.to_le_bytes());
-        }
         Ok((&self.body, never(first_ms)))
     }
 
     fn make_timed(&mut self) -> Result<()> {
-        let mut body = SmallVec::with_capacity(self.body.len() + 8 * (1 + usize::from(self.count)));
+        let mut body = SmallVec::with_capacity(2 * self.body.len() + 8);
         body.resize(head(true), 0);
         let mut entries = self.packed().entries();
         while let Some(entry) = entries.next()? {
@@ -356,15 +358,15 @@ mod tests {
     fn bytes_are_as_drawn() {
         let mut buffer = Buffer::new();
         put(&mut buffer, b"ab", b"c", None);
-        assert_eq!(buffer.seal().unwrap(), (&b"\x01\0\x02\x01abc"[..], None));
+        assert_eq!(buffer.seal().unwrap(), (&b"\x02\x01abc"[..], None));
         put(&mut buffer, b"x", &[b'y'; 130], Some(0x0102));
-        let mut body = b"\x02\x01\0\0\0\0\0\0\x02\0".to_vec();
+        let mut body = b"\x02\x01\0\0\0\0\0\0".to_vec();
         body.extend_from_slice(b"\x02\x01\xff\xff\xff\xff\xff\xff\xff\xffabc");
         body.extend_from_slice(b"\x01\x82\x01\x02\x01\0\0\0\0\0\0x");
         body.extend_from_slice(&[b'y'; 130]);
         assert_eq!(buffer.seal().unwrap(), (&body[..], Some(0x0102)));
         assert_eq!(first_expiry(&body), Some(0x0102));
-        assert!(Packed::decode(true, &body[..9]).is_err());
+        assert!(Packed::decode(true, &body[..7]).is_err());
         let cut = Packed::decode(true, &body[..body.len() - 1]).unwrap();
         assert!(cut.find(b"x").is_err() && cut.find(b"ab").unwrap().is_some());
     }
@@ -387,9 +389,9 @@ mod tests {
         assert_eq!(buffer.seal().unwrap().1, Some(40));
         let (spot, _) = buffer.find(b"a").unwrap().unwrap();
         buffer.remove(spot);
-        assert_eq!(buffer.count(), 2);
-        assert_eq!(buffer.remove_expired(39).unwrap(), 0);
-        assert_eq!(buffer.remove_expired(40).unwrap(), 1);
+        assert_eq!(buffer.count().unwrap(), 2);
+        assert!(!buffer.remove_expired(39).unwrap());
+        assert!(buffer.remove_expired(40).unwrap());
         assert_eq!(all(&buffer), [(b"c".to_vec(), b"x".to_vec(), Some(50))]);
         buffer.set_expiry(b"c", None).unwrap();
         assert_eq!(buffer.seal().unwrap().1, None);

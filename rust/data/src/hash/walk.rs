@@ -51,13 +51,9 @@ pub fn all(r: &mut Read<'_>, key: Key<'_>, visit: &mut dyn Visit) -> Result<()> 
         });
     }
     let packed = Packed::decode(header.encoding == TIMED, header.body)?;
-    let mut len = packed.count();
-    if packed.is_timed() {
-        len = 0;
-        let mut entries = packed.entries();
-        while let Some(entry) = entries.next()? {
-            len += u64::from(entry.is_live(now_ms));
-        }
+    let (mut entries, mut len) = (packed.entries(), 0);
+    while let Some(entry) = entries.next()? {
+        len += u64::from(entry.is_live(now_ms));
     }
     visit.len(len);
     let mut entries = packed.entries();
