@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Unpacks the source of Debian's Redis 7.0.15 into $1, for its Tcl tests. Nothing of the system's apt
+# configuration is changed: sources and lists are private ones in $1.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+into=$1
+tree=$into/redis-7.0.15
+[ -x "$tree/runtest" ] && { echo "$tree"; exit 0; }
+"$here/../../scripts/install.sh" tcl redis-server redis-tools dpkg-dev >&2
+mkdir -p "$into"/{lists/partial,cache/archives/partial}
+keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+for suite in "deb.debian.org/debian bookworm" "deb.debian.org/debian-security bookworm-security"; do
+  echo "deb-src [signed-by=$keyring] http://$suite main"
+done >"$into/sources.list"
+apt=(apt-get -qq -o "Dir::Etc::sourcelist=$into/sources.list" -o Dir::Etc::sourceparts=-
+  -o "Dir::State::lists=$into/lists" -o "Dir::Cache=$into/cache" -o APT::Sandbox::User=)
+cd "$into"
+"${apt[@]}" update >&2
+"${apt[@]}" source --download-only redis >&2
+rm -rf "$tree"
+dpkg-source --no-check -x redis_7.0.15-*.dsc "$tree" >&2
+for program in redis-server redis-cli redis-benchmark redis-check-aof redis-check-rdb; do
+  ln -sf "$(command -v $program)" "$tree/src/$program"
+done
+echo "$tree"
