@@ -277,7 +277,8 @@ pub(crate) struct Slots([Slot; AHEAD]);
 #[derive(Default)]
 struct Slot {
     args: Args,
-    /// Where in the input the request ends.
+    /// Where in the input the request begins and ends.
+    begin: usize,
     end: usize,
     /// The place of its only key, if that is known.
     place: Option<u64>,
@@ -430,7 +431,8 @@ impl Serving {
         loop {
             let ahead = self.parse_ahead(&worker, store, &settings, slots);
             for slot in slots.0.iter().take(ahead.parsed) {
-                let words: Words<'_> = slot.args.iter(&self.input).collect();
+                let bytes = self.input.get(slot.begin..).unwrap_or_default();
+                let words: Words<'_> = slot.args.iter(bytes).collect();
                 let turn = Turn {
                     server: &worker.server,
                     store,
@@ -507,6 +509,7 @@ impl Serving {
             let rest = self.input.get(at..).unwrap_or_default();
             match self.parser.next(rest, &mut slot.args, &limits) {
                 Ok(Status::Complete { consumed }) => {
+                    slot.begin = at;
                     at += consumed;
                     slot.end = at;
                     parsed += 1;
@@ -525,11 +528,12 @@ impl Serving {
         let table = &worker.server.table;
         for slot in slots.0.iter_mut().take(parsed) {
             slot.place = None;
-            let name = slot.args.get(0, &self.input);
+            let bytes = self.input.get(slot.begin..).unwrap_or_default();
+            let name = slot.args.get(0, bytes);
             if let Some(KeyPlan::One { first }) = table.top(name).map(|entry| entry.plan)
                 && slot.args.len() > first
             {
-                let key = Key::new(store.place_seed(), slot.args.get(first, &self.input));
+                let key = Key::new(store.place_seed(), slot.args.get(first, bytes));
                 slot.place = Some(key.place);
                 if parsed > 1 {
                     store.engine().prefetch(key.shard(), key.hash());

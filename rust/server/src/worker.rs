@@ -215,9 +215,11 @@ impl Worker {
     pub(crate) fn settings(&self) -> Rc<Settings> {
         let mut reader = self.reader.borrow_mut();
         let before = reader.version();
-        let config = reader.get().clone();
+        // Not cloned while nothing changes: all workers count references to it in one place.
+        reader.get();
         if reader.version() != before {
-            *self.settings.borrow_mut() = Rc::new(Settings::of(&config));
+            let settings = Settings::of(reader.get());
+            *self.settings.borrow_mut() = Rc::new(settings);
         }
         self.settings.borrow().clone()
     }
@@ -283,7 +285,9 @@ impl Worker {
         }
         let store = self.store.borrow();
         let engine = store.as_ref().map(Store::engine);
-        let needed = queue.iter().map(|c| c.lsn.get()).max().unwrap_or_default();
+        // Those that wait may have executed more meanwhile.
+        let all = queue.iter().chain(unsynced.iter());
+        let needed = all.map(|c| c.lsn.get()).max().unwrap_or_default();
         let mut durable = u64::MAX;
         if let Some(engine) = engine {
             if engine.log_written() < needed
