@@ -11,6 +11,7 @@ set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
 work=${COMPAT_WORK:-$root/target/compat}
+source "$here/../server.sh"
 who=${1:-forgekv}
 shift || true
 units=("$@")
@@ -23,43 +24,16 @@ skip_all() {
 }
 tree=$("$here/source.sh" "$work/redis-source") || skip_all "the source of Redis 7.0.15 can't be had"
 
-free_port() {
-  local port
-  while port=$((20000 + RANDOM % 10000)); do
-    (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || { echo "$port"; return; }
-  done
-}
-
-start() { # port, directory; sets $server
-  mkdir -p "$2"
-  local flags=(--port "$1" --bind 127.0.0.1 --dir "$2" --enable-debug-command yes)
-  if [ "$who" = redis ]; then
-    redis-server "${flags[@]}" --save '' --appendonly no >"$2.printed" 2>&1 &
-  else
-    (ulimit -v $((16 << 20)) && exec "${FORGEKV_BIN:-$root/target/release/forgekv}" "${flags[@]}") >"$2.printed" 2>&1 &
-  fi
-  server=$!
-  for _ in $(seq 300); do
-    [ "$(redis-cli -p "$1" ping 2>/dev/null)" = PONG ] && return
-    kill -0 "$server" 2>/dev/null || break
-    sleep 0.1
-  done
-  echo "the server did not start:" && tail -5 "$2.printed"
-  return 1
-}
-
 mkdir -p "$work/tcl"
 total_ok=0 total_err=0 total_skip=0 wrong=0
 printf '%-22s %7s %7s %8s %9s %7s\n' unit passed failed skipped expected Redis
 for unit in "${units[@]}"; do
   name=${unit//\//-}
   log=$work/tcl/$who-$name.log
-  data=$(mktemp -d "$work/tcl/data-XXXXXX")
-  port=$(free_port)
-  if ! start "$port" "$data/d" >"$log" 2>&1; then
+  if ! start_server "$who" >"$log" 2>&1; then
     echo "[err]: the server did not start" >>"$log"
   else
-    skip=$data/skip
+    skip=$server_dir/skip
     if [ "$who" = redis ]; then
       : >"$skip"
     else
@@ -67,14 +41,12 @@ for unit in "${units[@]}"; do
     fi
     # The suite's tags leave out what an external server can't do.
     (cd "$tree" && TERM=dumb timeout 600 ./runtest --host 127.0.0.1 --port "$port" --single "$unit" \
-      --timeout 90 --baseport $((port + 20000 > 60000 ? 40000 : port + 20000)) --portcount 40 --durable \
+      --timeout 90 --baseport $((port + 20000)) --portcount 40 --durable \
       --tags "-needs:repl -large-memory" --skipfile "$skip") >>"$log" 2>&1 ||
       echo "runtest ended with an error" >>"$log"
     kill -0 "$server" 2>/dev/null || echo "[err]: the server is gone" >>"$log"
-    kill -KILL "$server" 2>/dev/null
-    wait "$server" 2>/dev/null
+    stop_server
   fi
-  rm -rf "$data"
   sed -i 's/\x1b\[[0-9;]*m//g' "$log"
   ok=$(grep -c '^\[ok\]' "$log")
   err=$(grep -cE '^\[(err|exception|TIMEOUT)\]' "$log")
