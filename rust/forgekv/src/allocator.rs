@@ -3,13 +3,23 @@
 use std::sync::OnceLock;
 
 use forgekv_server::info::{Allocator, AllocatorFigures};
-use tikv_jemalloc_ctl::{epoch, stats, version};
+use tikv_jemalloc_ctl::{background_thread, epoch, stats, version};
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// The allocator's figures.
 pub(crate) struct Jemalloc;
+
+impl Jemalloc {
+    /// Also lets the allocator give memory back in threads of its own, not in those that serve.
+    pub(crate) fn started() -> Self {
+        if let Err(why) = background_thread::write(true) {
+            tracing::warn!("the allocator has no background threads: {why}");
+        }
+        Jemalloc
+    }
+}
 
 /// Its name and version, as Redis writes it.
 pub(crate) fn name() -> String {

@@ -1,29 +1,40 @@
 //! The log, in the form that readers of Redis's logs know: `pid:M day month year time mark text`.
 //!
 //! It goes to standard output, or to `logfile`. The file is opened for every line, so a log
-//! rotation that renames it needs to tell nobody. What is logged follows `loglevel` as it is now.
+//! rotation that renames it needs to tell nobody. [`Levels`] changes what is logged from now on.
 
 use std::fmt::{self, Write as _};
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
-use forgekv_server::config::{Handle, LogLevel};
+use forgekv_server::config::{Config, LogLevel};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, Subscriber, subscriber::Interest};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
 use crate::local_time;
 
-/// Writes every event that `loglevel` lets through.
+/// The rank of the least important level that is logged; 0: nothing.
+#[derive(Clone, Default)]
+pub(crate) struct Levels(Arc<AtomicU8>);
+
+impl Levels {
+    /// Logs what is at least as important as `level`.
+    pub(crate) fn set(&self, level: LogLevel) {
+        self.0.store(most(level), Relaxed);
+    }
+
+    fn wants(&self, level: &Level) -> bool {
+        rank(level) <= self.0.load(Relaxed)
+    }
+}
+
+/// Writes every event that the level lets through.
 struct Log {
-    handle: Arc<Handle>,
-    /// The version of the configuration that `most` was read from.
-    seen: AtomicU64,
-    /// The rank of the least important level that is logged; 0: nothing.
-    most: AtomicU8,
+    levels: Levels,
     file: Option<PathBuf>,
 }
 
@@ -57,15 +68,6 @@ fn mark(level: &Level) -> char {
 }
 
 impl Log {
-    fn wants(&self, level: &Level) -> bool {
-        let version = self.handle.version();
-        // The first look finds u64::MAX, which no version is.
-        if self.seen.swap(version, Relaxed) != version {
-            self.most.store(most(self.handle.current().loglevel), Relaxed);
-        }
-        rank(level) <= self.most.load(Relaxed)
-    }
-
     fn write(&self, line: &str) -> io::Result<()> {
         match &self.file {
             Some(path) => {
@@ -127,7 +129,7 @@ impl<S: Subscriber> Layer<S> for Log {
     }
 
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
-        self.wants(metadata.level())
+        self.levels.wants(metadata.level())
     }
 
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
@@ -142,37 +144,25 @@ impl<S: Subscriber> Layer<S> for Log {
     }
 }
 
-/// Starts logging as `handle` says. An error if `logfile` can't be written.
-pub(crate) fn start(handle: &Arc<Handle>) -> Result<(), String> {
-    let config = handle.current();
+/// Starts logging as `config` says. An error if `logfile` can't be written.
+pub(crate) fn start(config: &Config) -> Result<Levels, String> {
+    let levels = Levels::default();
+    levels.set(config.loglevel);
     let file = (!config.logfile.is_empty()).then(|| config.path(&config.logfile));
-    let log = Log {
-        handle: Arc::clone(handle),
-        seen: AtomicU64::new(u64::MAX),
-        most: AtomicU8::new(0),
-        file,
-    };
+    let log = Log { levels: levels.clone(), file };
     if let Some(path) = &log.file {
         log.write("")
             .map_err(|why| format!("Can't open the log file {}: {why}", path.display()))?;
     }
     let subscriber = tracing_subscriber::registry().with(log);
-    tracing::subscriber::set_global_default(subscriber).map_err(|why| why.to_string())
+    tracing::subscriber::set_global_default(subscriber).map_err(|why| why.to_string())?;
+    Ok(levels)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use forgekv_server::config::{Apply, Config, Part};
     use std::fs;
-
-    struct Nobody;
-
-    impl Apply for Nobody {
-        fn apply(&self, _: Part, _: &Config, _: &Config) -> Result<(), String> {
-            Ok(())
-        }
-    }
 
     #[test]
     fn lines_follow_the_level_and_the_file() {
@@ -183,17 +173,16 @@ mod tests {
             logfile: "server.log".into(),
             ..Config::default()
         };
-        let handle = Handle::new(config, None);
-        start(&handle).unwrap();
+        let levels = start(&config).unwrap();
         let path = dir.join("server.log");
 
         tracing::info!(shard = 3, "one");
         tracing::debug!("hidden");
         fs::rename(&path, dir.join("rotated.log")).unwrap();
         tracing::warn!("two\nforged");
-        handle.set(&[(b"loglevel", b"warning")], &Nobody).unwrap();
+        levels.set(LogLevel::Warning);
         tracing::info!("hidden");
-        handle.set(&[(b"loglevel", b"debug")], &Nobody).unwrap();
+        levels.set(LogLevel::Debug);
         tracing::trace!("{}", "three");
 
         let first = fs::read_to_string(dir.join("rotated.log")).unwrap();

@@ -5,10 +5,15 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use forgekv_server::config::{Config, Handle, Loaded, Startup};
+use forgekv_engine::disk::RealDisk;
+use forgekv_server::config::{Config, Loaded, Startup};
 use forgekv_server::info::{REDIS_VERSION, VERSION};
+use forgekv_server::{Server, Setup};
 
-use crate::log;
+use crate::allocator::Jemalloc;
+use crate::log::{self, Levels};
+use crate::notify::notify;
+use crate::signals;
 
 /// The file that holds the process id, removed at the end.
 struct PidFile(PathBuf);
@@ -35,22 +40,20 @@ impl Drop for PidFile {
 }
 
 /// Reads the configuration, starts logging and says what was found.
-fn prepare(startup: &Startup) -> Result<Arc<Handle>, String> {
+fn prepare(startup: &Startup) -> Result<(Config, Option<PathBuf>, Levels), String> {
     let Loaded { config, warnings, path } =
         startup.load(&mut std::io::stdin().lock()).map_err(|wrong| wrong.to_string())?;
     // Before the first line of the log, which may be in there.
     fs::create_dir_all(&config.dir)
         .map_err(|why| format!("Can't create the data directory '{}': {why}", config.dir))?;
-    let has_file = path.is_some() || startup.stdin;
-    let handle = Handle::new(config, path);
-    log::start(&handle)?;
+    let levels = log::start(&config)?;
     tracing::info!("ForgeKV is starting");
     tracing::info!(
         "ForgeKV version={VERSION}, as Redis version={REDIS_VERSION}, bits={}, PID: {}, just started",
         usize::BITS,
         std::process::id()
     );
-    if has_file || !startup.flags.is_empty() {
+    if path.is_some() || startup.stdin || !startup.flags.is_empty() {
         tracing::info!("Configuration loaded");
     } else {
         tracing::warn!(
@@ -58,12 +61,11 @@ fn prepare(startup: &Startup) -> Result<Arc<Handle>, String> {
              config file use forgekv /path/to/forgekv.conf"
         );
     }
-    let config = handle.current();
     for line in warnings.into_iter().chain(config.advice()) {
         tracing::warn!("{line}");
     }
     describe(&config);
-    Ok(handle)
+    Ok((config, path, levels))
 }
 
 /// What the configuration comes to on this machine.
@@ -84,8 +86,59 @@ fn describe(config: &Config) {
 /// Serves until a signal or SHUTDOWN ends it. An error is for standard error; what goes wrong once
 /// there is a log is said in the log.
 pub(crate) fn serve(startup: &Startup) -> Result<ExitCode, String> {
-    let handle = prepare(startup)?;
-    let config = handle.current();
-    tracing::error!("this build has no server that could open {}", config.dir);
-    Ok(ExitCode::FAILURE)
+    let (config, config_file, levels) = prepare(startup)?;
+    report_panics();
+    let supervised = config.supervised;
+    let unix_socket = (!config.unixsocket.is_empty()).then(|| config.path(&config.unixsocket));
+    let _pid_file = (!config.pidfile.is_empty())
+        .then(|| PidFile::write(&config.path(&config.pidfile)))
+        .flatten();
+    let setup = Setup {
+        config,
+        config_file,
+        allocator: Arc::new(Jemalloc::started()),
+        disk: Arc::new(RealDisk),
+        set_log_level: Box::new(move |level| levels.set(level)),
+    };
+    let server = match Server::start(setup) {
+        Ok(server) => server,
+        Err(why) => {
+            tracing::error!("{why}");
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    let stopper = server.stopper();
+    let stop = move || {
+        notify(supervised, "STOPPING=1");
+        stopper.stop();
+    };
+    if let Err(why) = signals::watch(stop) {
+        tracing::error!("signals can't be watched: {why}");
+        return Ok(ExitCode::FAILURE);
+    }
+    tracing::info!("Server initialized");
+    let mut doors: Vec<String> =
+        server.addresses().iter().map(|address| format!("tcp {address}")).collect();
+    doors.extend(unix_socket.map(|path| format!("unix {}", path.display())));
+    tracing::info!("Ready to accept connections on {}", doors.join(", "));
+    notify(supervised, "READY=1");
+    match server.wait() {
+        Ok(()) => {
+            tracing::warn!("ForgeKV is now ready to exit, bye bye...");
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(why) => {
+            tracing::error!("{why}");
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+/// A panic is said in the log too: that is where it will be looked for.
+fn report_panics() {
+    let default = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        tracing::error!("ForgeKV {VERSION} crashed, please report this: {panic}");
+        default(panic);
+    }));
 }
