@@ -17,7 +17,7 @@ skip_all() {
   echo "RESULT fakeredis/$who passed=0 failed=0 skipped=1"
   exit 0
 }
-version=2.37.0
+version=2.40.0
 mkdir -p "$work"
 "$here/../../scripts/install.sh" redis-server redis-tools || skip_all "there is no redis-server"
 venv=$work/venv-fakeredis
@@ -25,7 +25,7 @@ venv=$work/venv-fakeredis
   pytest hypothesis pytest-timeout pytest-asyncio pytest-mock valkey || skip_all "fakeredis can't be installed"
 tests=$work/fakeredis-$version
 if [ ! -d "$tests/test/test_hypothesis" ]; then
-  (cd "$work" && "$venv/bin/pip" download --quiet --no-binary :all: --no-deps --no-build-isolation \
+  (cd "$work" && "$venv/bin/pip" download --quiet --no-binary :all: --no-deps \
     "fakeredis==$version" >/dev/null 2>&1; tar xzf "fakeredis-$version.tar.gz") || skip_all "its tests can't be had"
 fi
 
@@ -40,8 +40,8 @@ rm -rf "$run" && cp -r "$tests" "$run"
 python3 "$here/two_servers.py" "$run/test" "$reference_port" "$port" || skip_all "its tests have changed"
 mapfile -t machines < <(grep -v '^#' "$here/machines.txt" | cut -d: -f1)
 cd "$run"
-FAKEREDIS_HYPOTHESIS_EXAMPLES=${FAKEREDIS_HYPOTHESIS_EXAMPLES:-100} timeout 900 "$venv/bin/python" -m pytest \
-  -q -p no:cacheprovider --timeout 600 "${machines[@]/#/test/test_hypothesis/}" >"$work/fakeredis-$who.log" 2>&1
+FAKEREDIS_HYPOTHESIS_EXAMPLES=${FAKEREDIS_HYPOTHESIS_EXAMPLES:-100} timeout "${FAKEREDIS_TIMEOUT:-900}" "$venv/bin/python" -m pytest \
+  -q -p no:cacheprovider --timeout "${FAKEREDIS_TIMEOUT:-600}" "${machines[@]/#/test/test_hypothesis/}" >"$work/fakeredis-$who.log" 2>&1
 count() { grep -oE "[0-9]+ $1" "$work/fakeredis-$who.log" | tail -1 | grep -oE '^[0-9]+' || echo 0; }
 passed=$(count passed) failed=$(($(count failed) + $(count 'errors?')))
 if [ "$failed" -gt 0 ] || [ "$passed" -eq 0 ]; then

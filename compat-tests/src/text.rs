@@ -91,6 +91,21 @@ pub fn sort(value: &mut Value, pairs: bool) {
     }
 }
 
+/// As [`sort`], from the innermost elements on.
+pub fn sort_deep(value: &mut Value) {
+    match value {
+        Value::Array(items) | Value::Set(items) | Value::Push(items) => {
+            items.iter_mut().for_each(sort_deep);
+            items.sort_by_cached_key(render);
+        }
+        Value::Map(pairs) => {
+            pairs.iter_mut().for_each(|(_, value)| sort_deep(value));
+            sort(value, false);
+        }
+        _ => {}
+    }
+}
+
 fn one(text: &str) -> Vec<String> {
     vec![text.to_string()]
 }

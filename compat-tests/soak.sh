@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# The long compatibility tests: a hundred kills in each sync mode, thousands of examples of
+# fakeredis's machines, Redis's Tcl tests again and again.
+#
+#   SOAK_ROUNDS=3      how often the Tcl tests run
+#   CRASH_ROUNDS=100   kills per sync mode
+#   FAKEREDIS_HYPOTHESIS_EXAMPLES=5000
+set -uo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$here/.." && pwd)
+cd "$root" || exit 1
+export FORGEKV_BIN=${FORGEKV_BIN:-$root/target/release/forgekv}
+export CRASH_ROUNDS=${CRASH_ROUNDS:-100}
+export FAKEREDIS_HYPOTHESIS_EXAMPLES=${FAKEREDIS_HYPOTHESIS_EXAMPLES:-5000}
+export FAKEREDIS_TIMEOUT=${FAKEREDIS_TIMEOUT:-14400}
+wrong=0
+cargo test --quiet --locked -p forgekv-compat-tests --test crash -- --nocapture --include-ignored --test-threads=1 || wrong=1
+"$here/fakeredis/run.sh" forgekv || wrong=1
+for round in $(seq "${SOAK_ROUNDS:-3}"); do
+  echo "== Tcl tests, round $round"
+  "$here/tcl/run.sh" forgekv || wrong=1
+done
+[ "$wrong" -eq 0 ] && echo "soak: all passed" || echo "soak: FAILED"
+exit "$wrong"
