@@ -92,6 +92,8 @@ pub struct Read<'e> {
     events: Vec<Event>,
     changes: u64,
     expired: u64,
+    hits: u64,
+    misses: u64,
 }
 
 /// A view that may also stage writes.
@@ -109,6 +111,10 @@ pub struct Parts<'e> {
     pub changes: u64,
     /// How many expired keys the command met and staged for deletion.
     pub expired: u64,
+    /// How many look-ups of headers found their key.
+    pub hits: u64,
+    /// How many found none.
+    pub misses: u64,
 }
 
 impl<'e> Read<'e> {
@@ -131,6 +137,8 @@ impl<'e> Read<'e> {
             events: Vec::new(),
             changes: 0,
             expired: 0,
+            hits: 0,
+            misses: 0,
         }
     }
 
@@ -143,6 +151,8 @@ impl<'e> Read<'e> {
             events: self.events,
             changes: self.changes,
             expired: self.expired,
+            hits: self.hits,
+            misses: self.misses,
         }
     }
 
@@ -267,11 +277,16 @@ impl<'e> Read<'e> {
             let header = staged.map(Header::decode).transpose()?;
             return Ok(header.filter(|h| h.expire_ms.is_none_or(|at| at > now_ms)));
         }
-        let Some(bytes) = self.guard.get(shard, hash, record.bytes())? else { return Ok(None) };
+        let Some(bytes) = self.guard.get(shard, hash, record.bytes())? else {
+            self.misses += 1;
+            return Ok(None);
+        };
         let header = Header::decode(bytes)?;
         let Some(at) = header.expire_ms.filter(|&at| at <= self.around.now_ms) else {
+            self.hits += 1;
             return Ok(Some(header));
         };
+        self.misses += 1;
         self.batch.delete(shard, hash, record.bytes());
         let ttl = record::TtlKey::new(at, self.physical_db, key);
         self.batch.delete(shard, ttl.hash(), ttl.bytes());

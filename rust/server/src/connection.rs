@@ -5,7 +5,7 @@
 //! belongs to the worker while nothing incomplete is in it, so an idle connection costs no buffer.
 
 use crate::config::Config;
-use crate::road::{self, Again, Done, Job, Outcome, Settings, Then, Turn, Words};
+use crate::road::{self, Again, Done, Job, Known, Outcome, Settings, Then, Turn, Words};
 use crate::session::{Client, Replies, Session};
 use crate::table::KeyPlan;
 use crate::worker::{READ_BYTES, Scratch, Worker};
@@ -154,7 +154,7 @@ impl Connection {
     /// Closes at once; what was not sent yet is dropped.
     pub(crate) fn kill(&self) {
         self.is_killed.set(true);
-        self.client.closing.store(1, Relaxed);
+        self.client.is_closing.store(true, Relaxed);
         if let Ok(mut output) = self.output.try_borrow_mut() {
             output.clear();
         }
@@ -170,6 +170,12 @@ impl Connection {
         }
         if done.expired > 0 {
             worker.stats.expired_keys.add(done.expired);
+        }
+        if done.hits > 0 {
+            worker.stats.keyspace_hits.add(done.hits);
+        }
+        if done.misses > 0 {
+            worker.stats.keyspace_misses.add(done.misses);
         }
     }
 
@@ -280,6 +286,8 @@ struct Slot {
     /// Where in the input the request begins and ends.
     begin: usize,
     end: usize,
+    /// The number of its command, unless the name alone does not tell.
+    command: Option<usize>,
     /// The place of its only key, if that is known.
     place: Option<u64>,
 }
@@ -443,8 +451,9 @@ impl Serving {
                 let mark = output.len();
                 let seed = rng.next_u64();
                 let session = &mut self.session;
+                let known = Known { command: slot.command, place: slot.place };
                 let outcome =
-                    road::execute(&turn, session, &words, slot.place, batch, seed, &mut output);
+                    road::execute(&turn, session, &words, known, batch, seed, &mut output);
                 match outcome {
                     Outcome::Done(done) => {
                         self.connection.depends_on(done, &worker);
@@ -529,8 +538,9 @@ impl Serving {
         for slot in slots.0.iter_mut().take(parsed) {
             slot.place = None;
             let bytes = self.input.get(slot.begin..).unwrap_or_default();
-            let name = slot.args.get(0, bytes);
-            if let Some(KeyPlan::One { first }) = table.top(name).map(|entry| entry.plan)
+            let entry = table.top(slot.args.get(0, bytes)).filter(|e| e.subcommands.is_empty());
+            slot.command = entry.map(|entry| entry.id);
+            if let Some(KeyPlan::One { first }) = entry.map(|entry| entry.plan)
                 && slot.args.len() > first
             {
                 let key = Key::new(store.place_seed(), slot.args.get(first, bytes));

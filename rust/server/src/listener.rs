@@ -18,7 +18,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
@@ -322,7 +322,7 @@ impl Door {
             input_room: AtomicU64::new(0),
             output_bytes: AtomicU64::new(0),
             names: Mutex::new(Names::default()),
-            closing: AtomicU8::new(0),
+            is_closing: AtomicBool::new(false),
         });
         self.server.clients.add(client.clone());
         mailbox.connections.fetch_add(1, Relaxed);

@@ -102,6 +102,9 @@ pub(crate) struct Done {
     pub(crate) expired: u64,
     /// Whether something was committed.
     pub(crate) wrote: bool,
+    /// Keys that a reading command looked up and found, or did not find.
+    pub(crate) hits: u64,
+    pub(crate) misses: u64,
 }
 
 /// What a connection does after a command on the session or the server.
@@ -127,18 +130,27 @@ pub(crate) struct Admin<'a> {
     pub(crate) then: Option<Then>,
 }
 
-/// One attempt at the command in `words`. `place` is that of its only key, if the caller knows it.
+/// What was found out about a command when it was parsed.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Known {
+    /// Its number, if its first word alone tells.
+    pub(crate) command: Option<usize>,
+    /// The place of its only key.
+    pub(crate) place: Option<u64>,
+}
+
+/// One attempt at the command in `words`.
 #[inline]
 pub(crate) fn execute(
     turn: &Turn<'_>,
     session: &mut Session,
     words: &[&[u8]],
-    place: Option<u64>,
+    known: Known,
     batch: &mut Batch,
     random_seed: u64,
     out: &mut Vec<u8>,
 ) -> Outcome {
-    let entry = match gate(turn, session, words) {
+    let entry = match gate(turn, session, words, known.command) {
         Ok(entry) => entry,
         Err(refusal) => {
             Reply::new(out, session.proto).error_bytes(&refusal);
@@ -147,7 +159,7 @@ pub(crate) fn execute(
     };
     session.client.command.store(entry.id as u32, Relaxed);
     let once = Once { now_ms: turn.now_ms, random_seed };
-    let keys = match (entry.plan, place) {
+    let keys = match (entry.plan, known.place) {
         (KeyPlan::One { first }, Some(place)) => {
             words.get(first).map(|&name| Key { name, place }).into_iter().collect()
         }
@@ -313,10 +325,23 @@ fn attempt<'e>(
     *batch = parts.batch;
     let mut guard = parts.guard;
     let wrote = !batch.is_empty();
-    let result = result.and_then(|()| store.commit(&mut guard, batch));
+    let (hits, misses) = match call.entry.command.handler {
+        Handler::Read(_) => (parts.hits, parts.misses),
+        _ => (0, 0),
+    };
+    let only_reads = matches!(call.entry.command.handler, Handler::Read(_));
+    let mut expired = parts.expired;
+    let result = result.and_then(|()| match store.commit(&mut guard, batch) {
+        // A read leaves the removal of what it found expired, nothing else: that can wait.
+        Err(_) if only_reads => {
+            expired = 0;
+            Ok(guard.seen())
+        }
+        committed => committed,
+    });
     batch.clear();
     match result {
-        Ok(lsn) => Ok(Done { lsn, expired: parts.expired, wrote }),
+        Ok(lsn) => Ok(Done { lsn, expired, wrote, hits, misses }),
         Err(Error::Again(why)) => {
             reply.rewind(mark);
             Err((why, guard.into_loads()))
@@ -464,8 +489,14 @@ fn gate<'t>(
     turn: &'t Turn<'_>,
     session: &Session,
     words: &[&[u8]],
+    known: Option<usize>,
 ) -> Result<&'t Entry, Cow<'static, [u8]>> {
-    let entry = match turn.server.table.find(words) {
+    let table = &turn.server.table;
+    let named = match known.and_then(|id| table.get(id)) {
+        Some(entry) => Named::Found(entry),
+        None => table.find(words),
+    };
+    let entry = match named {
         Named::Found(entry) => entry,
         Named::Unknown => return Err(unknown_command(words).into()),
         Named::UnknownSubcommand(container) => {

@@ -9,7 +9,7 @@ use forgekv_resp::Proto;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// Whether a client gets replies (CLIENT REPLY).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -108,8 +108,8 @@ pub(crate) struct Client {
     /// Bytes of replies not yet taken.
     pub(crate) output_bytes: AtomicU64,
     pub(crate) names: Mutex<Names>,
-    /// It is to be closed: see [`Closing`].
-    pub(crate) closing: AtomicU8,
+    /// It is about to be closed.
+    pub(crate) is_closing: AtomicBool,
 }
 
 /// No command yet.
@@ -130,7 +130,7 @@ impl Client {
         let seconds = |since: u64| now_ms.saturating_sub(since) / 1000;
         let mut flags = String::new();
         for (set, letter) in [
-            (self.closing.load(Relaxed) > 0, 'c'),
+            (self.is_closing.load(Relaxed), 'c'),
             (self.is_unix, 'U'),
             (self.no_evict.load(Relaxed), 'e'),
             (self.no_touch.load(Relaxed), 'T'),

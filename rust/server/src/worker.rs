@@ -86,7 +86,7 @@ impl Mailbox {
     }
 
     fn take(&self) -> Vec<Mail> {
-        if self.has_mail.swap(false, Ordering::AcqRel) {
+        if self.has_mail.load(Ordering::Acquire) && self.has_mail.swap(false, Ordering::AcqRel) {
             std::mem::take(&mut *self.mail.lock())
         } else {
             Vec::new()

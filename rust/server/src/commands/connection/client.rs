@@ -210,7 +210,7 @@ fn close(ctx: &mut Admin<'_>, filter: &Filter<'_>, me: u64) -> usize {
     let fits = |client: &Arc<Client>| filter.fits(client, me, ctx.now_ms);
     let clients: Vec<_> = ctx.server.clients.all().into_iter().filter(fits).collect();
     for client in &clients {
-        client.closing.store(1, Relaxed);
+        client.is_closing.store(true, Relaxed);
         if client.id == me {
             ctx.then = Some(Then::Close);
         } else {
