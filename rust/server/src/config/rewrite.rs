@@ -7,8 +7,9 @@
 //! running configuration, and it is written only then. The new file replaces the old one at once.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use forgekv_base::split_args::split_args;
@@ -144,11 +145,27 @@ fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary: PathBuf = dir.join(format!(".{name}.{}.tmp", std::process::id()));
     let written = (|| {
-        let mut file = File::create(&temporary)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&temporary)?;
         // A configuration may hold a password: whoever could not read the old file does not get to
-        // read the new one, not even for a moment.
+        // read the new one, not even for a moment; and its owner still can.
         match fs::metadata(path) {
-            Ok(old) => file.set_permissions(old.permissions())?,
+            Ok(old) => {
+                let new = file.metadata()?;
+                let mut mode = old.permissions().mode();
+                if (new.uid(), new.gid()) != (old.uid(), old.gid())
+                    && fchown(&file, Some(old.uid()), Some(old.gid())).is_err()
+                {
+                    // It is ours now, and nobody else's: its group is not the old one.
+                    mode &= 0o700;
+                }
+                // After the change of owner, which may take bits away.
+                file.set_permissions(Permissions::from_mode(mode))?;
+            }
             Err(why) if why.kind() == io::ErrorKind::NotFound => {}
             Err(why) => return Err(why),
         }

@@ -102,12 +102,14 @@ fn what_an_include_says_is_not_repeated_but_overruled() {
 
 #[test]
 fn the_file_is_replaced_whole_with_its_permissions() {
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
     let dir = std::env::temp_dir().join(format!("forgekv-replace-{}", std::process::id()));
     fs::create_dir_all(&dir).unwrap();
     let real = dir.join("real.conf");
     fs::write(&real, "requirepass old\n").unwrap();
     fs::set_permissions(&real, fs::Permissions::from_mode(0o600)).unwrap();
+    // Only the superuser can give a file away.
+    let given = std::os::unix::fs::chown(&real, Some(65534), Some(65534)).is_ok();
     let link = dir.join("link.conf");
     std::os::unix::fs::symlink("real.conf", &link).unwrap();
 
@@ -116,6 +118,7 @@ fn the_file_is_replaced_whole_with_its_permissions() {
     handle.rewrite().unwrap();
     assert_eq!(fs::read_to_string(&real).unwrap(), "requirepass new\n");
     assert_eq!(fs::metadata(&real).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(fs::metadata(&real).unwrap().uid() == 65534, given);
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
     assert_eq!(fs::read_dir(&dir).unwrap().count(), 2, "nothing is left behind");
 
