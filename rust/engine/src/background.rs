@@ -13,7 +13,9 @@ use crate::schema::Durable;
 use crate::shard::{Shard, State};
 use crate::table::{BuildOptions, Compression, Table, TableBuilder, table_path, tables_dir};
 use crate::version::Version;
+use forgekv_base::clock;
 use parking_lot::{Condvar, Mutex};
+use std::cell::Cell;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
@@ -126,7 +128,7 @@ fn work(weak: &Weak<Inner>) {
                 inner.figures.background_errors.fetch_add(1, Ordering::Relaxed);
                 tracing::warn!("background work failed and will be tried again: {e}");
                 if matches!(e, Error::NoSpace) {
-                    inner.low_space.store(true, Ordering::Relaxed);
+                    inner.set_low_space(true);
                 }
                 std::thread::sleep(RETRY);
                 continue;
@@ -140,10 +142,10 @@ fn work(weak: &Weak<Inner>) {
 }
 
 /// Marks a shard as busy with one kind of job for as long as it lives.
-struct Claim<'a>(&'a AtomicBool);
+pub(crate) struct Claim<'a>(&'a AtomicBool);
 
 impl<'a> Claim<'a> {
-    fn new(flag: &'a AtomicBool) -> Option<Claim<'a>> {
+    pub(crate) fn new(flag: &'a AtomicBool) -> Option<Claim<'a>> {
         (!flag.swap(true, Ordering::Acquire)).then(|| Claim(flag))
     }
 }
@@ -154,12 +156,51 @@ impl Drop for Claim<'_> {
     }
 }
 
+/// Keeps a compaction to its share of a core and of the disk: after each piece of work it rests in
+/// proportion. While writers are being slowed it does not rest.
+struct Pace {
+    share: f64,
+    worked_since_us: Cell<u64>,
+}
+
+impl Pace {
+    /// The longest rest.
+    const MOST_US: f64 = 100_000.0;
+
+    fn new(share: f64) -> Pace {
+        Pace { share, worked_since_us: Cell::new(clock::monotonic_us()) }
+    }
+
+    fn rest(&self, inner: &Inner) {
+        let hurry = self.share >= 1.0
+            || inner.background.stopping()
+            || inner.delay_us.load(Ordering::Relaxed) > 0;
+        if !hurry {
+            let worked = clock::monotonic_us().saturating_sub(self.worked_since_us.get());
+            let rest = (worked as f64 * (1.0 / self.share - 1.0)).min(Self::MOST_US);
+            std::thread::sleep(Duration::from_micros(rest as u64));
+        }
+        self.worked_since_us.set(clock::monotonic_us());
+    }
+}
+
 /// A shard's tables, for those who decide what may be dropped from them.
-struct Tables {
+pub(crate) struct Tables {
     version: Arc<Version>,
     hash: Arc<dyn crate::schema::Schema>,
     flushed_seq: u64,
     synced_seq: u64,
+}
+
+impl Tables {
+    pub(crate) fn new(inner: &Inner, state: &State) -> Tables {
+        Tables {
+            version: state.version.clone(),
+            hash: inner.schema.clone(),
+            flushed_seq: state.flushed_seq,
+            synced_seq: inner.log.synced_seq(),
+        }
+    }
 }
 
 impl Durable for Tables {
@@ -181,25 +222,35 @@ impl Inner {
     fn one_job(&self) -> Result<bool> {
         let start = self.background.next.fetch_add(1, Ordering::Relaxed);
         let order = || (0..self.shards.len()).map(move |i| (start + i) % self.shards.len());
+        let mut failure = None;
         for n in order() {
             let Some(shard) = self.shards.get(n) else { continue };
             if !shard.lock().sealed.is_empty() && !shard.flushing.load(Ordering::Relaxed) {
-                self.flush_shard(n)?;
-                self.release_log()?;
-                return Ok(true);
+                match self.flush_shard(n) {
+                    Ok(()) => {
+                        self.release_log()?;
+                        return Ok(true);
+                    }
+                    // One damaged shard does not keep the others from being flushed.
+                    Err(e @ Error::Corrupt { .. }) => failure = Some(e),
+                    Err(e) => return Err(e),
+                }
             }
+        }
+        if let Some(e) = failure {
+            return Err(e);
         }
         let mut debts: Vec<(u64, usize)> = Vec::new();
         for n in order() {
             let Some(shard) = self.shards.get(n) else { continue };
-            if !shard.compacting.load(Ordering::Relaxed) {
+            if !shard.compacting.load(Ordering::Relaxed) && !shard.idle.is_sick() {
                 let version = shard.lock().version.clone();
                 debts.push((compaction::debt(&version, &self.options), n));
             }
         }
         debts.sort_unstable_by(|a, b| b.cmp(a));
         for (_, n) in debts {
-            if self.compact_shard(n)? {
+            if self.compact_shard(n, false)? {
                 return Ok(true);
             }
         }
@@ -207,6 +258,11 @@ impl Inner {
             let many = self.shards.get(n).is_some_and(|s| s.lock().unsettled() > UNSETTLED_MAX);
             if many {
                 self.settle(n)?;
+                return Ok(true);
+            }
+        }
+        for n in order() {
+            if self.idle_job(n)? {
                 return Ok(true);
             }
         }
@@ -229,7 +285,10 @@ impl Inner {
         };
         loop {
             let Some(sealed) = shard.lock().sealed.first().cloned() else { return Ok(()) };
-            self.flush_one(n, shard, &sealed)?;
+            if let Err(e) = self.flush_one(n, shard, &sealed) {
+                self.set_flush_failure(Some(e.clone()));
+                return Err(e);
+            }
         }
     }
 
@@ -290,10 +349,12 @@ impl Inner {
         if let Some(table) = table {
             state.version = Arc::new(state.version.with_flushed(table));
         }
-        state.sealed.retain(|s| s.id != sealed.id);
+        state.unseal(sealed.id);
         state.flushed_seq = sealed.last_seq;
         state.evict();
         drop(state);
+        shard.idle.flushed();
+        self.set_flush_failure(None);
         self.figures.flushes.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -410,8 +471,9 @@ impl Inner {
         }
     }
 
-    /// One compaction of a shard, if its tables ask for one.
-    fn compact_shard(&self, n: usize) -> Result<bool> {
+    /// One compaction of a shard, if its tables ask for one: what can wait until the shard is quiet only
+    /// if it `is_quiet`.
+    pub(crate) fn compact_shard(&self, n: usize, is_quiet: bool) -> Result<bool> {
         let shard = self.shard(n)?;
         let Some(_claim) = Claim::new(&shard.compacting) else { return Ok(false) };
         let (version, flushed_seq) = {
@@ -419,6 +481,9 @@ impl Inner {
             (state.version.clone(), state.flushed_seq)
         };
         let Some(plan) = compaction::pick(&version, &self.options) else { return Ok(false) };
+        if !plan.is_urgent() && !is_quiet {
+            return Ok(false);
+        }
         self.compact(n, shard, version, flushed_seq, plan)?;
         Ok(true)
     }
@@ -442,7 +507,26 @@ impl Inner {
         }
     }
 
-    fn compact(
+    /// Carries a plan out. After a failure the shard is left alone for a while, so that others get their
+    /// turn.
+    pub(crate) fn compact(
+        &self,
+        n: usize,
+        shard: &Shard,
+        version: Arc<Version>,
+        flushed_seq: u64,
+        plan: compaction::Plan,
+    ) -> Result<()> {
+        let done = self.try_compact(n, shard, version, flushed_seq, plan);
+        if let Err(e) = &done
+            && !matches!(e, Error::Closed)
+        {
+            shard.idle.failed(e);
+        }
+        done
+    }
+
+    fn try_compact(
         &self,
         n: usize,
         shard: &Shard,
@@ -457,6 +541,7 @@ impl Inner {
             synced_seq: self.log.synced_seq(),
         };
         let mut judge = self.schema.judge(n as u8);
+        let pace = Pace::new(compaction::share(&plan, &version, &self.options));
         let outcome = compaction::run(
             &plan,
             n as u8,
@@ -469,7 +554,7 @@ impl Inner {
                 options: &self.options,
                 next_file: &|| self.next_file.fetch_add(1, Ordering::Relaxed),
                 cancel: &self.background.stop,
-                throttle: &|_| {},
+                throttle: &|_| pace.rest(self),
             },
         )?;
         let mut edits = outcome.edits;
@@ -515,7 +600,7 @@ impl Inner {
         match self.disk.free_space(&self.options.dir) {
             Ok(free) => {
                 let low = free < self.options.reserve_bytes;
-                if self.low_space.swap(low, Ordering::Relaxed) != low {
+                if self.set_low_space(low) {
                     if low {
                         tracing::warn!(
                             "the disk is nearly full ({free} bytes free): writes are refused"
@@ -537,7 +622,11 @@ impl Inner {
         let from_memtables = if fill > 0.85 { ((fill - 0.85) * 20_000.0) as u64 } else { 0 };
         let mut from_tables = 0;
         for shard in &self.shards {
-            let version = shard.lock().version.clone();
+            let (version, lsn) = {
+                let state = shard.lock();
+                (state.version.clone(), state.last_lsn)
+            };
+            shard.idle.saw(lsn);
             from_tables = from_tables.max(compaction::write_delay(&version, &self.options));
         }
         let delay = from_memtables.max(from_tables as u64).min(20_000);

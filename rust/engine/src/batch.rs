@@ -48,6 +48,8 @@ pub struct Batch {
     patched: Vec<u8>,
     /// Made when a large batch is read, or a batch is walked in order: most never are.
     index: Option<Box<Index>>,
+    is_essential: bool,
+    leaves_garbage: bool,
 }
 
 #[derive(Default, Debug)]
@@ -86,6 +88,29 @@ impl Batch {
             return;
         }
         self.truncate(0);
+        self.is_essential = false;
+        self.leaves_garbage = false;
+    }
+
+    /// Says that this batch must not be refused for want of space, although it writes: what it belongs to
+    /// frees space, or takes none to speak of. (A batch of nothing but deletions is never refused for that.)
+    pub fn set_essential(&mut self, essential: bool) {
+        self.is_essential = essential;
+    }
+
+    /// Says that what this batch deletes or replaces has claimed other records, so that much of what the
+    /// tables of its shards hold may be unreachable afterwards.
+    pub fn hint_garbage(&mut self) {
+        self.leaves_garbage = true;
+    }
+
+    pub(crate) fn leaves_garbage(&self) -> bool {
+        self.leaves_garbage
+    }
+
+    /// Whether it may be refused when space is short.
+    pub(crate) fn can_wait(&self) -> bool {
+        !self.is_essential && self.ops.iter().any(|op| op.value.is_some())
     }
 
     /// Drops everything staged after the first `len` effects: a command inside a transaction failed.

@@ -33,8 +33,8 @@ mod run_tests;
 #[cfg(test)]
 mod simulation;
 
-pub use pace::{debt, write_delay};
-pub use pick::{everything, pick};
+pub use pace::{debt, share, write_delay};
+pub use pick::{everything, pick, rewrite};
 pub use run::{Context, Outcome, run};
 
 use crate::table::{Compression, Table};
@@ -50,6 +50,8 @@ pub enum Reason {
     Size,
     /// Tables that are mostly tombstones. This can wait until there is nothing else to do.
     Tombstones,
+    /// A table that holds much that nothing claims any more. This can wait, too.
+    Garbage,
     /// Somebody asked.
     Asked,
 }
@@ -78,7 +80,7 @@ impl Plan {
 
     /// Whether this should not wait until the shard is quiet.
     pub fn is_urgent(&self) -> bool {
-        self.reason != Reason::Tombstones
+        !matches!(self.reason, Reason::Tombstones | Reason::Garbage)
     }
 
     /// The length of the files to be read.

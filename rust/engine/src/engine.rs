@@ -9,7 +9,7 @@
 
 use crate::SHARDS;
 use crate::background::Background;
-use crate::batch::{self, Logged};
+use crate::batch::{self, Batch, Logged};
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::guard::{Guard, Held, Loads, ShardSet};
@@ -22,11 +22,12 @@ use crate::schema::Schema;
 use crate::shard::{Reads, Shard, State};
 use crate::table::Table;
 use crate::version::{Version, remove_orphans};
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::Poll;
+use std::task::{Poll, Waker};
 
 /// Lines that the eviction clock of a shard passes at most each time the budget is shared anew.
 const SHARE_STEPS: usize = 4096;
@@ -45,7 +46,15 @@ pub(crate) struct Inner {
     pub(crate) background: Background,
     pub(crate) figures: Figures,
     /// Free disk has fallen below the reserve: only what frees space may write.
-    pub(crate) low_space: AtomicBool,
+    low_space: AtomicBool,
+    /// The bytes of all sealed memtables.
+    pub(crate) sealed_bytes: Arc<AtomicU64>,
+    /// Whether commits have to look closer before they are let through.
+    gated: AtomicBool,
+    /// Who waits until memtables are flushed.
+    stalled: Mutex<Vec<Waker>>,
+    /// Why the last flush failed, until one succeeds.
+    flush_failure: Mutex<Option<Error>>,
     /// How long a writer should pause before its next command, in microseconds.
     pub(crate) delay_us: AtomicU64,
     memtable_bytes: AtomicU64,
@@ -142,6 +151,7 @@ impl Engine {
         }
         let mut shards = Vec::with_capacity(SHARDS);
         let (clean_max, block_max) = cache_shares(&options, 0);
+        let sealed_bytes = Arc::new(AtomicU64::new(0));
         let mut flushed = [0; SHARDS];
         for (n, shard) in state.shards.iter().enumerate() {
             let mut levels = Vec::new();
@@ -160,6 +170,7 @@ impl Engine {
                 shard.flushed_seq,
                 clean_max,
                 block_max,
+                sealed_bytes.clone(),
             ));
         }
         let (log, recovery) = replay(&options, &*schema, &disk, &state, &shards, &flushed)?;
@@ -177,6 +188,10 @@ impl Engine {
             background: Background::default(),
             figures: Figures::default(),
             low_space: AtomicBool::new(false),
+            sealed_bytes,
+            gated: AtomicBool::new(false),
+            stalled: Mutex::default(),
+            flush_failure: Mutex::default(),
             delay_us: AtomicU64::new(0),
             excess: AtomicU64::new(0),
             released: AtomicU64::new(state.log_start),
@@ -240,12 +255,29 @@ impl Engine {
         result
     }
 
-    /// Waits until no long operation holds `shard`.
+    /// Waits until no long operation holds `shard`, or for [`STALLED`](crate::STALLED) until memtables have room.
     pub fn wait_free(&self, shard: u8) -> impl Future<Output = ()> + '_ {
         std::future::poll_fn(move |context| match self.inner.shards.get(usize::from(shard)) {
             Some(shard) if !shard.poll_free(context.waker()) => Poll::Pending,
+            None if !self.inner.poll_unstalled(context.waker()) => Poll::Pending,
             _ => Poll::Ready(()),
         })
+    }
+
+    /// As [`wait_free`](Self::wait_free), for a thread that may wait and holds no shard.
+    pub fn wait_free_here(&self, shard: u8) {
+        struct Unpark(std::thread::Thread);
+        impl std::task::Wake for Unpark {
+            fn wake(self: Arc<Self>) {
+                self.0.unpark();
+            }
+        }
+        let waker = Arc::new(Unpark(std::thread::current())).into();
+        let mut context = std::task::Context::from_waker(&waker);
+        let mut free = std::pin::pin!(self.wait_free(shard));
+        while free.as_mut().poll(&mut context).is_pending() {
+            std::thread::park();
+        }
     }
 
     /// Takes what was missed from the page cache, without waiting; true when all of it was there.
@@ -354,7 +386,7 @@ impl Engine {
 
     /// Whether writes are refused because the disk is nearly full.
     pub fn is_low_on_space(&self) -> bool {
-        self.inner.low_space.load(Ordering::Relaxed)
+        self.inner.is_low_on_space()
     }
 
     /// How long a writer should pause before its next write command, in microseconds: 0 while flushes
@@ -367,6 +399,7 @@ impl Engine {
     pub fn set_memory(&self, memory_bytes: u64, memtable_bytes: u64) {
         self.inner.memory_bytes.store(memory_bytes, Ordering::Relaxed);
         self.inner.memtable_bytes.store(memtable_bytes, Ordering::Relaxed);
+        self.inner.set_gate();
         self.inner.share_memory();
     }
 
@@ -501,8 +534,85 @@ impl Inner {
     pub(crate) fn after_commit(&self, shard: u8, state: &mut State) {
         if state.active.bytes() >= self.seal_at(shard) {
             state.seal();
+            self.set_gate();
             self.background.wake();
         }
+    }
+
+    /// Whether free disk is below the reserve; says if that is news.
+    pub(crate) fn set_low_space(&self, low: bool) -> bool {
+        let news = self.low_space.swap(low, Ordering::Relaxed) != low;
+        self.set_gate();
+        news
+    }
+
+    pub(crate) fn is_low_on_space(&self) -> bool {
+        self.low_space.load(Ordering::Relaxed)
+    }
+
+    /// A flush has succeeded, or failed.
+    pub(crate) fn set_flush_failure(&self, failure: Option<Error>) {
+        *self.flush_failure.lock() = failure;
+        self.set_gate();
+    }
+
+    /// How far sealed memtables are beyond what they may take, in bytes. The active ones take at most half
+    /// as much again.
+    fn overfull(&self) -> u64 {
+        let limit = self.memtable_bytes.load(Ordering::Relaxed);
+        self.sealed_bytes.load(Ordering::Relaxed).saturating_sub(limit)
+    }
+
+    /// Notes whether commits are to be looked at, and wakes those who need not wait any more.
+    pub(crate) fn set_gate(&self) {
+        let (low, overfull) = (self.is_low_on_space(), self.overfull() > 0);
+        self.gated.store(low || overfull, Ordering::Relaxed);
+        if !overfull || self.flush_failure.lock().is_some() {
+            for waker in self.stalled.lock().drain(..) {
+                waker.wake();
+            }
+        }
+    }
+
+    /// Lets a commit through, or says why not: memory and disk are bounded. One load in good times.
+    #[inline]
+    pub(crate) fn admit(&self, batch: &Batch, may_wait: bool) -> Result<()> {
+        if self.gated.load(Ordering::Relaxed) { self.look_closer(batch, may_wait) } else { Ok(()) }
+    }
+
+    #[cold]
+    fn look_closer(&self, batch: &Batch, may_wait: bool) -> Result<()> {
+        if self.is_low_on_space() && batch.can_wait() {
+            return Err(Error::NoSpace);
+        }
+        // What frees space, and what has its shards reserved already, may go a little further.
+        let slack = if may_wait || !batch.can_wait() {
+            self.memtable_bytes.load(Ordering::Relaxed) / 4
+        } else {
+            0
+        };
+        if self.overfull() <= slack {
+            return Ok(());
+        }
+        Err(self.flush_failure.lock().clone().unwrap_or(Error::Busy(crate::STALLED)))
+    }
+
+    /// Whether commits may go on; if not, `waker` is called when that may have changed.
+    fn poll_unstalled(&self, waker: &Waker) -> bool {
+        let free = || self.overfull() == 0 || self.flush_failure.lock().is_some();
+        if free() {
+            return true;
+        }
+        self.stalled.lock().push(waker.clone());
+        free()
+    }
+
+    /// A batch has orphaned what the tables of its shards hold.
+    #[cold]
+    pub(crate) fn orphaned(&self, batch: &Batch) {
+        let mut shards = ShardSet::default();
+        batch.ops().for_each(|(shard, ..)| shards.insert(shard));
+        shards.iter().for_each(|n| self.hint_garbage(n));
     }
 
     /// Shares what the budget leaves between the caches. What the allocator says is resident beyond the
@@ -564,7 +674,11 @@ impl Inner {
 
     /// Seals the shard with the oldest unflushed data, when the log has grown past its limit.
     pub(crate) fn bound_log(&self) {
-        if self.log.bytes() <= self.options.log_bytes {
+        // On a full disk the log lives on what it lets go of.
+        let segments = 2 * self.options.segment_bytes;
+        let limit = self.options.log_bytes;
+        let limit = if self.is_low_on_space() { limit.min(segments) } else { limit };
+        if self.log.bytes() <= limit {
             return;
         }
         let mut oldest: Option<(u64, usize)> = None;

@@ -10,13 +10,17 @@ use std::path::{Path, PathBuf};
 /// The engine's result.
 pub type Result<T> = std::result::Result<T, Error>;
 
+/// Stands for the shard in [`Error::Busy`] when memtables are full and a commit has to wait for a flush.
+pub const STALLED: u8 = u8::MAX;
+
 /// What can go wrong.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Error {
     /// The data is not in memory; the blocks to load are listed in the guard's misses.
     Miss,
-    /// A long operation holds this shard; wait for it with `Engine::wait_free`.
+    /// A long operation holds this shard, or, with [`STALLED`] for the shard, the memtables are full: wait
+    /// for it with `Engine::wait_free`.
     Busy(u8),
     /// The guard does not hold this shard; take it with all shards and run again.
     NotHeld(u8),
@@ -69,6 +73,7 @@ impl std::fmt::Display for Error {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Error::Miss => f.write_str("the data is on disk and has to be loaded first"),
+            Error::Busy(STALLED) => f.write_str("writes have to wait until memtables are flushed"),
             Error::Busy(shard) => write!(f, "shard {shard} is held by a long operation"),
             Error::NotHeld(shard) => write!(f, "shard {shard} is not held by this command"),
             Error::NoSpace => f.write_str("no space left on the data disk"),

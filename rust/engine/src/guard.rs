@@ -236,7 +236,8 @@ impl<'e> Guard<'e> {
     /// told.
     ///
     /// # Errors
-    /// `NoSpace`, `LogFailed`, `NotHeld`; nothing has happened then.
+    /// `NoSpace`, `LogFailed`, `NotHeld`, or `Busy` with [`STALLED`](crate::STALLED) when memtables are full;
+    /// nothing has happened then.
     pub fn commit(&mut self, batch: &Batch) -> Result<u64> {
         if batch.is_empty() {
             return Ok(self.seen());
@@ -244,6 +245,7 @@ impl<'e> Guard<'e> {
         for (shard, ..) in batch.ops() {
             self.index(shard)?;
         }
+        self.engine.admit(batch, self.may_wait)?;
         let appended = self.engine.log.append(batch.bytes())?;
         for (shard, hash, key, value) in batch.ops() {
             let index = self.index(shard)?;
@@ -255,6 +257,9 @@ impl<'e> Guard<'e> {
         }
         for (shard, state) in &mut self.held {
             self.engine.after_commit(*shard, state);
+        }
+        if batch.leaves_garbage() {
+            self.engine.orphaned(batch);
         }
         Ok(appended.lsn)
     }

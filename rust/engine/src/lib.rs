@@ -17,6 +17,7 @@ mod entry;
 mod error;
 mod guard;
 mod hot;
+mod idle;
 mod loader;
 #[doc(hidden)]
 pub mod log;
@@ -26,6 +27,8 @@ mod memtable;
 #[doc(hidden)]
 pub mod merge;
 mod options;
+#[cfg(test)]
+mod pressure_tests;
 mod scan;
 mod schema;
 mod shard;
@@ -37,7 +40,7 @@ pub mod version;
 
 pub use batch::Batch;
 pub use engine::{Engine, Stats};
-pub use error::{Error, Result};
+pub use error::{Error, Result, STALLED};
 pub use guard::{Guard, Loads, ShardSet};
 pub use loader::Loading;
 pub use options::{Options, SyncMode};

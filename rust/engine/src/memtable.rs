@@ -84,6 +84,12 @@ impl Memtable {
         self.last_seq = seq;
     }
 
+    /// Tombstones below which something may lie.
+    pub(crate) fn hiding(&self) -> u64 {
+        let hides = |e: &&EntryRef| e.value().is_none() && !e.nothing_below();
+        self.slots.iter().filter(hides).count() as u64
+    }
+
     /// Adds the entry of a key that is not in this memtable.
     pub(crate) fn push(&mut self, entry: EntryRef) {
         self.bytes += entry.size() + size_of::<EntryRef>();

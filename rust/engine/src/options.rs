@@ -37,6 +37,9 @@ pub struct Options {
     pub background_threads: usize,
     /// Free disk that only deletes and compactions may use.
     pub reserve_bytes: u64,
+    /// A shard to which nobody has written for so many milliseconds has its quiet: garbage in its tables is
+    /// looked for and dropped.
+    pub quiet_ms: u64,
     /// Whether io_uring is tried for cold reads; the thread pool serves where it is not to be had.
     pub io_uring: bool,
     /// Asked for what the process has resident, if the embedder can tell: the caches then make room for
@@ -61,6 +64,7 @@ impl Options {
             table_bytes: 16 * MIB,
             background_threads: 2,
             reserve_bytes: 64 * MIB,
+            quiet_ms: 3000,
             io_uring: true,
             resident: None,
             fixed: Vec::new(),

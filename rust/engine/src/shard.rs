@@ -6,6 +6,7 @@
 
 use crate::entry::EntryRef;
 use crate::hot::HotTable;
+use crate::idle::Idle;
 use crate::memtable::{Counts, Memtable, Sealed, add};
 use crate::schema::Schema;
 use crate::table::Block;
@@ -13,7 +14,7 @@ use crate::version::Version;
 use parking_lot::{Mutex, MutexGuard};
 use quick_cache::{Weighter, unsync::Cache};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::task::Waker;
 
 /// A record larger than this is served from its block and never copied into the hot-key table.
@@ -38,6 +39,8 @@ pub(crate) struct State {
     pub(crate) active: Memtable,
     /// Oldest first.
     pub(crate) sealed: Vec<Arc<Sealed>>,
+    /// The bytes of all shards' sealed memtables.
+    sealed_bytes: Arc<AtomicU64>,
     pub(crate) version: Arc<Version>,
     pub(crate) blocks: BlockCache,
     /// Live keys by group; unsettled ones count as new until they are settled.
@@ -70,12 +73,14 @@ pub struct Reads {
 #[repr(align(128))]
 pub(crate) struct Shard {
     state: Mutex<State>,
-    reserved: AtomicBool,
+    /// How many long operations hold this shard or wait for it.
+    reserved: AtomicU32,
     waiting: Mutex<Vec<Waker>>,
     /// One at a time settles, flushes or compacts.
     pub(crate) settling: Mutex<()>,
     pub(crate) compacting: AtomicBool,
     pub(crate) flushing: AtomicBool,
+    pub(crate) idle: Idle,
 }
 
 impl Shard {
@@ -85,12 +90,14 @@ impl Shard {
         flushed_seq: u64,
         clean_max: usize,
         block_max: u64,
+        sealed_bytes: Arc<AtomicU64>,
     ) -> Shard {
         Shard {
             state: Mutex::new(State {
                 table: HotTable::new(),
                 active: Memtable::new(1),
                 sealed: Vec::new(),
+                sealed_bytes,
                 version: Arc::new(version),
                 blocks: Cache::with_weighter(
                     (block_max / 4096) as usize + 8,
@@ -104,11 +111,12 @@ impl Shard {
                 clean_max,
                 reads: Reads::default(),
             }),
-            reserved: AtomicBool::new(false),
+            reserved: AtomicU32::new(0),
             waiting: Mutex::new(Vec::new()),
             settling: Mutex::new(()),
             compacting: AtomicBool::new(false),
             flushing: AtomicBool::new(false),
+            idle: Idle::new(),
         }
     }
 
@@ -119,7 +127,7 @@ impl Shard {
             if let Some(state) = self.state.try_lock() {
                 return Some(state);
             }
-            if self.reserved.load(Ordering::Acquire) {
+            if self.reserved.load(Ordering::Acquire) > 0 {
                 return None;
             }
             spins += 1;
@@ -139,12 +147,12 @@ impl Shard {
 
     /// Announces that the lock will be held for long.
     pub(crate) fn reserve(&self) {
-        self.reserved.store(true, Ordering::Release);
+        self.reserved.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Ends a reservation; the caller has given up the lock.
     pub(crate) fn release(&self) {
-        self.reserved.store(false, Ordering::Release);
+        self.reserved.fetch_sub(1, Ordering::AcqRel);
         for waker in self.waiting.lock().drain(..) {
             waker.wake();
         }
@@ -152,11 +160,11 @@ impl Shard {
 
     /// Whether the shard can be had; if not, `waker` is called when that may have changed.
     pub(crate) fn poll_free(&self, waker: &Waker) -> bool {
-        if !self.reserved.load(Ordering::Acquire) {
+        if self.reserved.load(Ordering::Acquire) == 0 {
             return true;
         }
         self.waiting.lock().push(waker.clone());
-        !self.reserved.load(Ordering::Acquire)
+        self.reserved.load(Ordering::Acquire) == 0
     }
 }
 
@@ -270,6 +278,19 @@ impl State {
         }
         let next = Memtable::new(self.active.id() + 1);
         let full = std::mem::replace(&mut self.active, next);
+        self.sealed_bytes.fetch_add(full.bytes() as u64, Ordering::Relaxed);
         self.sealed.push(Arc::new(full.seal(self.counts.clone())));
+    }
+
+    /// A sealed memtable is in a table now.
+    pub(crate) fn unseal(&mut self, id: u32) {
+        let before = self.sealed.len();
+        self.sealed.retain(|s| {
+            if s.id == id {
+                self.sealed_bytes.fetch_sub(s.bytes as u64, Ordering::Relaxed);
+            }
+            s.id != id
+        });
+        debug_assert_eq!(before, self.sealed.len() + 1);
     }
 }

@@ -88,6 +88,23 @@ pub fn everything(version: &Version, options: &Options) -> Option<Plan> {
     Some(plan(version, options, choice))
 }
 
+/// Table `id`, to be rewritten where it is, without what nothing claims any more; a table of level 0 together
+/// with those below it. `None` when there is no such table.
+pub fn rewrite(version: &Version, options: &Options, id: u64) -> Option<Plan> {
+    let place = |level: usize| version.level(level).iter().position(|t| t.id() == id);
+    let (level, at) = (0..LEVELS).find_map(|level| Some((level, place(level)?)))?;
+    let reason = Reason::Garbage;
+    if level == 0 {
+        let sizes = version.sizes();
+        let tables = |level: usize| version.level(level).iter().map(|t| t.meta()).collect();
+        let targets = Targets::new(&sizes, options);
+        let choice = from_level0(&sizes, &tables, &targets, options, reason);
+        return Some(plan(version, options, choice));
+    }
+    let inputs = vec![(level, at..at + 1)];
+    Some(plan(version, options, Choice { inputs, output: level, moves: false, reason }))
+}
+
 fn plan(version: &Version, options: &Options, choice: Choice) -> Plan {
     let inputs: Vec<_> = choice
         .inputs
@@ -253,7 +270,8 @@ fn from_tombstones(
             let entries: u64 = here.iter().map(|t| t.entries).sum();
             let tombstones: u64 = here.iter().map(|t| t.tombstones).sum();
             let choice = from_level0(sizes, tables, targets, options, Reason::Tombstones);
-            if tombstones * 3 >= entries && affordable(&choice, tables, TOMBSTONE_COST_LEVEL0) {
+            let worth = affordable(&choice, tables, TOMBSTONE_COST_LEVEL0);
+            if tombstones * 3 >= entries && (worth || hides_much(&choice, tables)) {
                 return Some(choice);
             }
             continue;
@@ -275,7 +293,7 @@ fn from_tombstones(
             }
             let below = tables(level + 1);
             let choice = down(level, places, &here, &below, tables, options, Reason::Tombstones);
-            if affordable(&choice, tables, TOMBSTONE_COST) {
+            if affordable(&choice, tables, TOMBSTONE_COST) || hides_much(&choice, tables) {
                 return Some(choice);
             }
         }
@@ -291,6 +309,17 @@ fn affordable(choice: &Choice, tables: Tables<'_>, times: u64) -> bool {
         .map(|(level, places)| bytes(tables(*level).get(places.clone()).unwrap_or_default()));
     let own = lengths.next().unwrap_or_default();
     lengths.sum::<u64>() <= own.saturating_mul(times)
+}
+
+/// Whether the tombstones of the first input may hide a quarter of the entries of the others.
+fn hides_much(choice: &Choice, tables: Tables<'_>) -> bool {
+    let sum = |(level, places): &(usize, Range<usize>), of: fn(&TableMeta) -> u64| {
+        let here = tables(*level);
+        here.get(places.clone()).unwrap_or_default().iter().map(|t| of(t)).sum::<u64>()
+    };
+    let Some((first, others)) = choice.inputs.split_first() else { return false };
+    let hidden = others.iter().map(|input| sum(input, |t| t.entries)).sum::<u64>();
+    sum(first, |t| t.tombstones) * 4 >= hidden
 }
 
 fn bytes(tables: &[&TableMeta]) -> u64 {

@@ -4,7 +4,7 @@
 //! reads `<level>[<places>] ... -> <output>`, with `move` before it when nothing is read. Tables are closed at
 //! 16 KiB, so a share below 1 KiB is none.
 
-use super::pace::{debt_of, delay_of};
+use super::pace::{debt_of, delay_of, share_of};
 use super::pick::{Choice, choose};
 use super::{Plan, Reason};
 use crate::options::Options;
@@ -156,14 +156,20 @@ fn picks() {
         (
             "not if that costs too much",
             "5: a-c:6/10 d-f:1/60
-             6: a-b:40 d-e:40 g-h:40 l-m:40",
+             6: a-b:40 d-d:40 e-e:40 f-f:40",
             "nothing",
+        ),
+        (
+            "unless they hide much",
+            "5: a-c:6/10 d-f:1/60
+             6: a-b:40 d-e:40 g-h:40 l-m:40",
+            "5[1..2] 6[1..2] -> 6 Tombstones",
         ),
         ("in level 0", "0: a-c:6/50", "0[0..1] -> 6 Tombstones"),
         (
             "in level 0, not for a handful of deletions",
             "0: a-c:2/50
-             6: a-c:9",
+             6: a-a:9 b-b:9 c-c:9",
             "nothing",
         ),
         ("in the last level they are of no use", "6: a-c:6/40", "6[0..1] -> 6 Tombstones"),
@@ -184,7 +190,20 @@ fn urgent_is_what_cannot_wait() {
         reason,
     };
     assert!(plan(Reason::Level0).is_urgent() && plan(Reason::Size).is_urgent());
-    assert!(!plan(Reason::Tombstones).is_urgent());
+    assert!(!plan(Reason::Tombstones).is_urgent() && !plan(Reason::Garbage).is_urgent());
+}
+
+#[test]
+fn the_share_of_a_compaction_rises_with_the_debt() {
+    let share = |shape| share_of(&sizes(&parse(shape)), &options());
+    assert_eq!(share(""), 0.4);
+    let some = share("0: a-z:2 a-z:2 a-z:2 a-z:2\n6: a-b:40");
+    let more = share("0: a-z:2 a-z:2 a-z:2 a-z:2 a-z:2 a-z:2\n6: a-b:40");
+    assert!(0.4 < some && some < more && more < 1.0, "{some} {more}");
+    let backlog = format!("0: {}", "a-z:2 ".repeat(8));
+    assert_eq!(share(&backlog), 1.0);
+    // All of it before anybody is delayed.
+    assert_eq!(delay_of(&sizes(&parse(&backlog)), &options()), 0);
 }
 
 #[test]
