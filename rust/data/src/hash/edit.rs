@@ -15,6 +15,10 @@ use crate::place::Key;
 use crate::view::{Read, event_class};
 use smallvec::SmallVec;
 
+/// Of a body this large the log gets only what changes; a smaller one costs it no more as a whole, and
+/// recovery less.
+const PATCH_MIN: usize = 256;
+
 /// A field that has not expired.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Field<'a> {
@@ -385,6 +389,12 @@ impl<'k> Edit<'k> {
         let expire_ms = self.expire_ms;
         match self.body {
             Body::Packed(mut buffer) => {
+                if buffer.len() >= PATCH_MIN
+                    && !buffer.is_timed()
+                    && let Some((splice, insert)) = buffer.splice_made()
+                {
+                    return r.stage_header_patch(key, splice.at, splice.remove, insert);
+                }
                 let encoding = if buffer.is_timed() { TIMED } else { encoding::PACKED };
                 let (body, first_ms) = buffer.seal()?;
                 let header = Header { kind: Kind::Hash, encoding, expire_ms, body };

@@ -157,25 +157,46 @@ pub(super) struct Buffer {
     timed: bool,
     /// The number of entries, once it was asked for.
     count: Option<u64>,
+    change: Change,
     body: SmallVec<[u8; 512]>,
+}
+
+/// How a buffer's body differs from what was copied.
+enum Change {
+    None,
+    /// In one place.
+    One(Splice),
+    /// In more than one.
+    Many,
+}
+
+/// The `remove` bytes at `at` have given way to others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Splice {
+    pub(super) at: usize,
+    pub(super) remove: usize,
+    /// Where the new bytes are now.
+    insert: Range<usize>,
 }
 
 /// An entry in a [`Buffer`].
 #[derive(Debug, Clone)]
 pub(super) struct Spot {
     range: Range<usize>,
+    value_len: usize,
     pub(super) expire_ms: Option<u64>,
 }
 
 impl Buffer {
     /// No fields.
     pub(super) fn new() -> Buffer {
-        Buffer { timed: false, count: Some(0), body: SmallVec::new() }
+        Buffer { timed: false, count: Some(0), change: Change::Many, body: SmallVec::new() }
     }
 
     pub(super) fn copy(timed: bool, body: &[u8]) -> Result<Buffer> {
         Packed::decode(timed, body)?;
-        Ok(Buffer { timed, count: None, body: SmallVec::from_slice(body) })
+        let body = SmallVec::from_slice(body);
+        Ok(Buffer { timed, count: None, change: Change::None, body })
     }
 
     pub(super) fn packed(&self) -> Packed<'_> {
@@ -214,7 +235,8 @@ impl Buffer {
             let Some(entry) = entries.next()? else { return Ok(None) };
             if entry.field == field {
                 let range = start..self.body.len() - entries.rest.len();
-                return Ok(Some((Spot { range, expire_ms: entry.expire_ms }, entry)));
+                let (value_len, expire_ms) = (entry.value.len(), entry.expire_ms);
+                return Ok(Some((Spot { range, value_len, expire_ms }, entry)));
             }
         }
     }
@@ -233,19 +255,28 @@ impl Buffer {
             let spot = self.find(field)?.map(|(spot, _)| spot);
             return self.put(spot, field, value, expire_ms);
         }
-        let lead = lead(self.timed, field, value, expire_ms);
-        let parts = [lead.as_slice(), field, value];
-        match spot {
-            Some(spot) => self.splice(spot.range, &parts),
+        let range = match spot {
+            Some(spot) if spot.value_len == value.len() && spot.expire_ms == expire_ms => {
+                self.splice(spot.range.end - value.len()..spot.range.end, &[value]);
+                return Ok(());
+            }
+            Some(spot) => spot.range,
             None => {
                 self.count = self.count.map(|count| count + 1);
-                self.body.reserve(parts.iter().map(|part| part.len()).sum());
-                for part in parts {
-                    self.body.extend_from_slice(part);
-                }
+                self.body.len()..self.body.len()
             }
-        }
+        };
+        let lead = lead(self.timed, field, value, expire_ms);
+        self.splice(range, &[&lead, field, value]);
         Ok(())
+    }
+
+    /// The change, if it is in one place only, and the new bytes.
+    pub(super) fn splice_made(&self) -> Option<(&Splice, &[u8])> {
+        match &self.change {
+            Change::One(splice) => Some((splice, self.body.get(splice.insert.clone())?)),
+            Change::None | Change::Many => None,
+        }
     }
 
     /// Changes the expiry of an entry.
@@ -260,6 +291,7 @@ impl Buffer {
         let end = spot.range.end - entry.field.len() - entry.value.len();
         if let Some(room) = self.body.get_mut(end - 8..end) {
             room.copy_from_slice(&expire_ms.unwrap_or(NEVER).to_le_bytes());
+            self.change = Change::Many;
         }
         Ok(())
     }
@@ -312,6 +344,7 @@ impl Buffer {
         }
         self.body = body;
         self.timed = true;
+        self.change = Change::Many;
         Ok(())
     }
 
@@ -319,6 +352,13 @@ impl Buffer {
     fn splice(&mut self, range: Range<usize>, parts: &[&[u8]]) {
         let new = parts.iter().map(|part| part.len()).sum::<usize>();
         let (old_end, new_end, len) = (range.end, range.start + new, self.body.len());
+        self.change = match self.change {
+            Change::None => {
+                let (at, remove) = (range.start, range.len());
+                Change::One(Splice { at, remove, insert: at..new_end })
+            }
+            Change::One(_) | Change::Many => Change::Many,
+        };
         if new_end > old_end {
             self.body.resize(len + (new_end - old_end), 0);
         }
@@ -369,6 +409,36 @@ mod tests {
         assert!(Packed::decode(true, &body[..7]).is_err());
         let cut = Packed::decode(true, &body[..body.len() - 1]).unwrap();
         assert!(cut.find(b"x").is_err() && cut.find(b"ab").unwrap().is_some());
+    }
+
+    #[test]
+    fn one_change_is_known() {
+        let mut buffer = Buffer::new();
+        for n in 0..20 {
+            put(&mut buffer, format!("f{n}").as_bytes(), b"value", None);
+        }
+        let before = buffer.seal().unwrap().0.to_vec();
+        let check = |field: &[u8], value: Option<&[u8]>, inserted: usize| {
+            let mut buffer = Buffer::copy(false, &before).unwrap();
+            let spot = buffer.find(field).unwrap().map(|(spot, _)| spot);
+            match value {
+                Some(value) => buffer.put(spot, field, value, None).unwrap(),
+                None => buffer.remove(spot.unwrap()),
+            }
+            let (splice, insert) = buffer.splice_made().unwrap();
+            assert_eq!(insert.len(), inserted);
+            let mut after = before.clone();
+            after.splice(splice.at..splice.at + splice.remove, insert.iter().copied());
+            assert_eq!(after, buffer.seal().unwrap().0);
+            put(&mut buffer, b"f1", b"again", None);
+            assert!(buffer.splice_made().is_none());
+        };
+        check(b"f7", Some(b"VALUE"), 5);
+        check(b"f7", Some(b"longer value"), 16);
+        check(b"f7", Some(b""), 4);
+        check(b"f19", None, 0);
+        check(b"f0", None, 0);
+        check(b"new", Some(b"value"), 10);
     }
 
     #[test]

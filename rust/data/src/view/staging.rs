@@ -4,6 +4,7 @@
 //! leave something: the deletion of what it met and found expired. They are for nothing else there.
 
 use super::Read;
+use crate::error::{Error, Result};
 use crate::header::Header;
 use crate::place::Key;
 use crate::record;
@@ -29,6 +30,30 @@ impl Read<'_> {
                 self.enter(key.shard(), new, &record::TtlKey::new(new, self.physical_db, key));
             }
         }
+    }
+
+    /// Stages a change of a packed body in one place, of a key that is there: the `remove` bytes at `at` give
+    /// way to `insert`. The expiry stays.
+    pub(crate) fn stage_header_patch(
+        &mut self,
+        key: Key<'_>,
+        at: usize,
+        remove: usize,
+        insert: &[u8],
+    ) -> Result<()> {
+        let record = record::HeaderKey::new(self.physical_db, key);
+        let (shard, hash, bytes) = (key.shard(), record.hash(), record.bytes());
+        let broken = || Error::broken("a header that should be there is missing");
+        let before_body = |base: &[u8]| Header::decode(base).map(|header| header.prefix().0);
+        if let Some(staged) = self.batch.get(shard, hash, bytes) {
+            let at = at + before_body(staged.ok_or_else(broken)?)?;
+            self.batch.patch_staged(shard, hash, bytes, at, remove, insert);
+            return Ok(());
+        }
+        let base = self.guard.get(shard, hash, bytes)?.ok_or_else(broken)?;
+        let at = at + before_body(base)?;
+        self.batch.patch(shard, hash, bytes, base, at, remove, insert);
+        Ok(())
     }
 
     /// Stages the deletion of a header and of its key's entry in the TTL index.
