@@ -8,6 +8,7 @@
 use crate::error::{Error, Result};
 use crate::hash;
 use crate::header::Header;
+use crate::keys;
 use crate::place::Key;
 use crate::record::{self, Due};
 use crate::view::{Read, Write, event_class};
@@ -72,12 +73,10 @@ pub fn set(w: &mut Write<'_>, key: Key<'_>, at_ms: i64, condition: Condition) ->
         return Ok(false);
     }
     let at_ms = u64::try_from(at_ms).unwrap_or(0);
-    let before = header.expire_ms;
     if at_ms <= now_ms {
-        w.delete_header(key, before);
-        w.event(event_class::GENERIC, "del", key);
-        return Ok(true);
+        return keys::delete(w, key);
     }
+    let before = header.expire_ms;
     let body = header.body.to_vec();
     let header = Header { expire_ms: Some(at_ms), body: &body, ..header_without_body(&header) };
     w.put_header(key, &header, before);

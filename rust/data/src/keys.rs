@@ -44,12 +44,36 @@ impl Owned {
     }
 }
 
+/// What has to be known of a header that another one replaces.
+#[derive(Clone, Copy)]
+struct Replaced {
+    expire_ms: Option<u64>,
+    has_elements: bool,
+}
+
+impl Replaced {
+    fn new(header: &Header<'_>) -> Replaced {
+        let has_elements = header.generation().is_some();
+        Replaced { expire_ms: header.expire_ms, has_elements }
+    }
+
+    /// Notes what becomes of its elements, and answers its expiry.
+    fn note(replaced: Option<Replaced>, w: &mut Write<'_>) -> Option<u64> {
+        let Replaced { expire_ms, has_elements } = replaced?;
+        if has_elements {
+            w.orphan();
+        }
+        expire_ms
+    }
+}
+
 /// Deletes a key. True when it was there. O(1) whatever it holds.
 ///
 /// # Errors
 /// `Again`, or damage.
 pub fn delete(w: &mut Write<'_>, key: Key<'_>) -> Result<bool> {
-    let Some(before) = w.header(key)?.map(|h| h.expire_ms) else { return Ok(false) };
+    let Some(deleted) = w.header(key)?.map(|h| Replaced::new(&h)) else { return Ok(false) };
+    let before = Replaced::note(Some(deleted), w);
     w.delete_header(key, before);
     w.event(event_class::GENERIC, "del", key);
     Ok(true)
@@ -82,7 +106,7 @@ pub fn rename(w: &mut Write<'_>, from: Key<'_>, to: Key<'_>, only_new: bool) -> 
     if from.name == to.name {
         return Ok(!only_new);
     }
-    let replaced = w.header(to)?.map(|h| h.expire_ms);
+    let replaced = w.header(to)?.map(|h| Replaced::new(&h));
     if only_new && replaced.is_some() {
         return Ok(false);
     }
@@ -92,9 +116,11 @@ pub fn rename(w: &mut Write<'_>, from: Key<'_>, to: Key<'_>, only_new: bool) -> 
             w.put_root(to, generation);
         } else {
             copy_elements(w, from, generation, to, &mut value)?;
+            w.orphan();
         }
     }
-    w.put_header(to, &value.header(), replaced.flatten());
+    let before = Replaced::note(replaced, w);
+    w.put_header(to, &value.header(), before);
     w.event(event_class::GENERIC, "rename_from", from);
     w.event(event_class::GENERIC, "rename_to", to);
     Ok(true)
@@ -146,13 +172,14 @@ pub fn copy(
     let Some(header) = w.header(from)? else { return Ok(false) };
     let mut value = Owned::new(header);
     w.switch_db(to_db);
-    let replaced = w.header(to)?.map(|h| h.expire_ms);
+    let replaced = w.header(to)?.map(|h| Replaced::new(&h));
     let copies = replace || replaced.is_none();
     if copies {
         if let Some(generation) = value.header().generation() {
             copy_elements(w, from, generation, to, &mut value)?;
         }
-        w.put_header(to, &value.header(), replaced.flatten());
+        let before = Replaced::note(replaced, w);
+        w.put_header(to, &value.header(), before);
         w.event(event_class::GENERIC, "copy_to", to);
     }
     w.switch_db(source);

@@ -132,8 +132,13 @@ impl Store {
         let Some(record) = dbmap::changed_by(batch)? else { return Ok(guard.commit(batch)?) };
         let before = guard.new_generation();
         let lsn = guard.commit(batch)?;
+        let mut orphaned = false;
         for gone in self.shared.map.install(record, before) {
             guard.forget(gone);
+            orphaned = true;
+        }
+        if orphaned {
+            self.engine.hint_garbage(ShardSet::ALL);
         }
         Ok(lsn)
     }

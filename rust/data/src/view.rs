@@ -287,6 +287,9 @@ impl<'e> Read<'e> {
             return Ok(Some(header));
         };
         self.misses += 1;
+        if header.generation().is_some() {
+            self.batch.hint_garbage();
+        }
         self.batch.delete(shard, hash, record.bytes());
         let ttl = record::TtlKey::new(at, self.physical_db, key);
         self.batch.delete(shard, ttl.hash(), ttl.bytes());
@@ -419,6 +422,11 @@ impl<'e> Write<'e> {
     /// `before` as in [`put_header`](Self::put_header).
     pub fn delete_header(&mut self, key: Key<'_>, before: Option<u64>) {
         self.0.stage_header_deletion(key, before);
+    }
+
+    /// Says that what is deleted had elements, so that their disk is looked for and given back.
+    pub fn orphan(&mut self) {
+        self.0.batch.hint_garbage();
     }
 
     /// A number never used before, under which the elements of a new exploded value are written, and its
