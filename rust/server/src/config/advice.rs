@@ -4,6 +4,34 @@ use super::{Config, Policy};
 
 pub(super) fn advice(config: &Config) -> Vec<String> {
     let mut lines = Vec::new();
+    let defaults = Config::default();
+    for (is_chosen, name, what) in [
+        (
+            config.notify_keyspace_events != defaults.notify_keyspace_events,
+            "notify-keyspace-events",
+            "there is no pub/sub to publish events with",
+        ),
+        (
+            (config.slowlog_log_slower_than, config.slowlog_max_len)
+                != (defaults.slowlog_log_slower_than, defaults.slowlog_max_len),
+            "slowlog-log-slower-than or slowlog-max-len",
+            "there is no slow log",
+        ),
+        (
+            config.latency_monitor_threshold != defaults.latency_monitor_threshold,
+            "latency-monitor-threshold",
+            "there is no latency monitor; INFO latencystats has the percentiles",
+        ),
+        (
+            config.busy_reply_threshold != defaults.busy_reply_threshold,
+            "busy-reply-threshold",
+            "there are no scripts",
+        ),
+    ] {
+        if is_chosen {
+            lines.push(format!("{name} has no effect: {what}"));
+        }
+    }
     if config.maxmemory_policy != Policy::NoEviction {
         lines.push(format!(
             "maxmemory-policy {} evicts nothing: data that does not fit into maxmemory is kept on \
@@ -20,7 +48,7 @@ pub(super) fn advice(config: &Config) -> Vec<String> {
         ));
     }
     let asked = config.memtable_size_mb << 20;
-    let is_chosen = config.memtable_size_mb != Config::default().memtable_size_mb;
+    let is_chosen = config.memtable_size_mb != defaults.memtable_size_mb;
     if is_chosen && config.memtable_bytes() < asked {
         lines.push(format!(
             "memtable_size_mb {} is more than a quarter of the memory budget of {} MiB: {} MiB \
@@ -56,10 +84,13 @@ mod tests {
             memtable_size_mb: 100,
             maxmemory_policy: Policy::AllkeysLru,
             wal_size_mb: 64,
+            notify_keyspace_events: crate::config::Events(1),
             ..Config::default()
         };
         let lines = advice(&config);
-        assert_eq!(lines.len(), 3, "{lines:?}");
+        assert_eq!(lines.len(), 4, "{lines:?}");
+        assert!(lines[0].starts_with("notify-keyspace-events has no effect: "));
+        let lines = &lines[1..];
         assert!(lines[0].starts_with("maxmemory-policy allkeys-lru evicts nothing"));
         let lines_of = |maxmemory| advice(&Config { maxmemory, ..Config::default() });
         assert!(lines_of(1)[0].starts_with("maxmemory 1 is less than the 16 MiB"));

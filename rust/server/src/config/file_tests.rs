@@ -116,15 +116,14 @@ fn debians_own_file_starts_the_server() {
 }
 
 #[test]
-fn the_projects_own_file_has_no_warnings() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../forgekv.conf");
-    if !path.exists() {
-        return;
+fn the_projects_own_files_have_no_warnings() {
+    for name in ["forgekv.conf", "docker/forgekv.conf"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(name);
+        let (config, warnings) = load(&path).unwrap();
+        assert_eq!(warnings, Vec::<String>::new(), "{name}");
+        assert_eq!(config.advice(), Vec::<String>::new(), "{name}");
+        assert_eq!(config.port, 6379);
     }
-    let (config, warnings) = load(&path).unwrap();
-    assert_eq!(warnings, Vec::<String>::new());
-    assert_eq!(config.advice(), Vec::<String>::new());
-    assert_eq!(config.port, 6379);
 }
 
 #[test]
