@@ -5,6 +5,7 @@
 mod expiry;
 mod walk;
 
+use super::command::HELP;
 use super::{Args, Command, Family, container, read, write};
 use expiry::{
     expire, expireat, expiretime, persist, pexpire, pexpireat, pexpiretime, pttl, ttl,
@@ -190,6 +191,7 @@ const COMMANDS: &[Command] = &[
                 .keys("RO")
                 .tips(UNSTABLE)
                 .about("Would return how often the key is accessed; that is not tracked."),
+            HELP.categories(&["keyspace"]),
         ],
     )
     .since("2.2.3")
@@ -232,11 +234,14 @@ const COMMANDS: &[Command] = &[
         .about("Swaps two databases."),
     container(
         "MEMORY",
-        &[read("USAGE", memory_usage, "key [SAMPLES count]")
-            .since("4.0.0")
-            .complexity("O(N) where N is the number of samples.")
-            .keys("RO")
-            .about("Returns the bytes of all records that a key consists of.")],
+        &[
+            read("USAGE", memory_usage, "key [SAMPLES count]")
+                .since("4.0.0")
+                .complexity("O(N) where N is the number of samples.")
+                .keys("RO")
+                .about("Returns the bytes of all records that a key consists of."),
+            HELP,
+        ],
     )
     .group("server")
     .since("4.0.0")

@@ -138,9 +138,9 @@ fn get(
         Expires::Never => -1,
         Expires::At(ms) => {
             let ms = if clock.relative { ms.saturating_sub(now_ms) } else { ms };
-            let ms = i64::try_from(ms).unwrap_or(i64::MAX);
             // Rounded to the nearest second, as Redis does.
-            if clock.unit == 1 { ms } else { ms.saturating_add(clock.unit / 2) / clock.unit }
+            let ms = if clock.unit == 1 { ms } else { ms.saturating_add(500) / 1000 };
+            i64::try_from(ms).unwrap_or(i64::MAX)
         }
     });
     Ok(())
