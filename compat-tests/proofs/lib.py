@@ -330,8 +330,9 @@ class Server:
 class Sampler:
     """Watches a server's memory every 50 ms."""
 
-    def __init__(self, server):
+    def __init__(self, server, group=None):
         self.server, self.highest, self.samples, self.peaks = server, 0, 0, {}
+        self.group, self.last_group = group, {}
         self.phase = "start"
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -343,6 +344,8 @@ class Sampler:
             self.samples += 1
             self.highest = max(self.highest, now)
             self.peaks[self.phase] = max(self.peaks.get(self.phase, 0), now)
+            if self.group and now:
+                self.last_group = self.group.stat()
 
     def stop(self):
         self._stop.set()
@@ -404,6 +407,13 @@ class MemoryCgroup:
                 return int(f.read())
         except OSError:
             return 0
+
+    def stat(self):
+        """What the kernel counts in it, in MiB: anonymous memory, page cache, dirty and so on."""
+        wanted = ("rss", "cache", "mapped_file", "dirty", "writeback", "anon", "file", "kernel", "sock")
+        with open(os.path.join(self.path, "memory.stat")) as f:
+            pairs = [line.split() for line in f]
+        return {k: round(int(v) / MIB, 1) for k, v in pairs if k in wanted}
 
     def remove(self):
         for _ in range(50):
