@@ -95,6 +95,7 @@ fn keep_house(weak: &Weak<Inner>) {
                 return;
             }
             ticks += 1;
+            inner.seal_largest();
             inner.bound_log();
             inner.find_pressure();
             if inner.log.failure().is_some()
@@ -583,7 +584,7 @@ impl Inner {
     }
 
     /// Removes the files of tables that no version names and nobody reads any more.
-    fn remove_obsolete(&self) {
+    pub(crate) fn remove_obsolete(&self) {
         self.background.obsolete.lock().retain(|table| {
             if Arc::strong_count(table) > 1 {
                 return true;

@@ -45,14 +45,14 @@ fn options() -> Options {
     }
 }
 
-fn open(disk: &SimDisk, seed: &[u8]) -> Result<Engine, Error> {
+pub(crate) fn open(disk: &SimDisk, seed: &[u8]) -> Result<Engine, Error> {
     let fixed = vec![("seed".into(), seed.to_vec())];
     Engine::open(Options { fixed, ..options() }, Arc::new(Plain), Arc::new(disk.clone()))
 }
 
 /// How the last owner left the directory.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Left {
+pub(crate) enum Left {
     Closed,
     Killed,
     /// Just made: nothing is flushed, the manifest has hardly a record.
@@ -61,14 +61,14 @@ enum Left {
     KilledAfterFailure,
 }
 
-struct Base {
-    disk: SimDisk,
-    history: Vec<Effects>,
+pub(crate) struct Base {
+    pub(crate) disk: SimDisk,
+    pub(crate) history: Vec<Effects>,
     /// So many batches have to come back.
     promised: usize,
 }
 
-fn base(left: Left) -> Base {
+pub(crate) fn base(left: Left) -> Base {
     let disk = SimDisk::new();
     let engine = open(&disk, b"fixed once").unwrap();
     let mut rng = Rng::seeded(11);
@@ -127,7 +127,7 @@ fn base(left: Left) -> Base {
     Base { disk, history, promised }
 }
 
-fn files(disk: &SimDisk) -> Vec<PathBuf> {
+pub(crate) fn files(disk: &SimDisk) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for dir in ["/data", "/data/tables", "/data/log"].map(Path::new) {
         for name in disk.list(dir).unwrap() {

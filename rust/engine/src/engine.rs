@@ -29,6 +29,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Poll, Waker};
 
+/// A shard's active memtable takes at most this part of what memtables may take.
+const SEAL_SHARE: usize = 8;
 /// Lines that the eviction clock of a shard passes at most each time the budget is shared anew.
 const SHARE_STEPS: usize = 4096;
 
@@ -443,6 +445,7 @@ impl Engine {
     /// The last sync's failure.
     pub fn close(&self) -> Result<()> {
         self.threads.stop(&self.inner);
+        self.inner.remove_obsolete();
         self.inner.log.close()
     }
 }
@@ -523,16 +526,39 @@ fn replay(
 }
 
 impl Inner {
-    /// Bytes of one shard's active memtable at which it is sealed. Shards differ a little, so that they do
-    /// not all flush at once although hashing fills them alike.
-    fn seal_at(&self, shard: u8) -> usize {
-        let share = self.memtable_bytes.load(Ordering::Relaxed) as usize / SHARDS / 2;
-        share * (96 + usize::from(shard)) / 160
+    /// Bytes of one shard's active memtable at which it is sealed at once, whatever the others hold.
+    fn seal_at(&self) -> usize {
+        self.memtable_bytes.load(Ordering::Relaxed) as usize / SEAL_SHARE
+    }
+
+    /// Seals the largest active memtables while all of them together take more than their half of the
+    /// budget. So a shard that is written much keeps a large memtable, where overwrites meet in memory,
+    /// and shards that fill alike are flushed one after the other.
+    pub(crate) fn seal_largest(&self) {
+        let budget = self.memtable_bytes.load(Ordering::Relaxed) as usize;
+        let mut sizes: Vec<(usize, usize)> =
+            self.shards.iter().map(|s| s.lock().active.bytes()).zip(0..).collect();
+        let mut total: usize = sizes.iter().map(|(bytes, _)| bytes).sum();
+        if total < budget * 2 / 5 {
+            return;
+        }
+        sizes.sort_unstable_by(|a, b| b.cmp(a));
+        for (bytes, n) in sizes {
+            if total < budget * 7 / 20 {
+                break;
+            }
+            if let Some(shard) = self.shards.get(n) {
+                shard.lock().seal();
+                total -= bytes;
+            }
+        }
+        self.set_gate();
+        self.background.wake();
     }
 
     /// After a commit on a held shard: seals its memtable when it is full.
-    pub(crate) fn after_commit(&self, shard: u8, state: &mut State) {
-        if state.active.bytes() >= self.seal_at(shard) {
+    pub(crate) fn after_commit(&self, state: &mut State) {
+        if state.active.bytes() >= self.seal_at() {
             state.seal();
             self.set_gate();
             self.background.wake();

@@ -5,6 +5,7 @@
 
 mod background;
 mod batch;
+mod check;
 #[doc(hidden)]
 pub mod compaction;
 #[cfg(test)]
@@ -39,6 +40,7 @@ pub mod table;
 pub mod version;
 
 pub use batch::Batch;
+pub use check::{Finding, check};
 pub use engine::{Engine, Stats};
 pub use error::{Error, Result, STALLED};
 pub use guard::{Guard, Loads, ShardSet};

@@ -169,7 +169,7 @@ fn picks() {
         (
             "in level 0, not for a handful of deletions",
             "0: a-c:2/50
-             6: a-a:9 b-b:9 c-c:9",
+             6: a-a:3 b-b:3 c-c:3",
             "nothing",
         ),
         ("in the last level they are of no use", "6: a-c:6/40", "6[0..1] -> 6 Tombstones"),
