@@ -16,7 +16,7 @@ struct Budget {
     stretch: f64,
 }
 
-/// Prints a section for each file; `--budgets FILE` adds the comparison with the budgets at the end.
+/// Prints a table for each file, or, with `--budgets FILE`, the comparison with the budgets only.
 pub fn report(words: &[String]) -> Result<bool, String> {
     let mut all = Vec::new();
     let mut budgets = Vec::new();
@@ -33,12 +33,12 @@ pub fn report(words: &[String]) -> Result<bool, String> {
             .filter(|line| !line.trim().is_empty())
             .map(|line| serde_json::from_str(line).map_err(|why| format!("{word}: {why}")))
             .collect::<Result<Vec<Record>, String>>()?;
-        print!("{}", section(&records));
+        if budgets.is_empty() {
+            print!("{}", section(&records));
+        }
         all.extend(records);
     }
-    if !budgets.is_empty() {
-        print!("{}", against(&budgets, &all));
-    }
+    print!("{}", against(&budgets, &all));
     Ok(true)
 }
 
