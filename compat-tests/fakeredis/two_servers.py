@@ -3,7 +3,7 @@
 usage: two_servers.py TEST-DIRECTORY REFERENCE-PORT PORT
 
 The side that was fakeredis becomes the reference server, the side that was the real server is the
-one under test. Commands that the server under test does not know yet are left out of the sequences.
+one under test. Commands that only one of the servers knows are left out of the sequences.
 """
 import pathlib
 import subprocess
@@ -19,10 +19,15 @@ def replace(path, old, new):
     path.write_text(text.replace(old, new))
 
 
-listed = subprocess.run(
-    ["redis-cli", "-p", str(port), "command", "list"], capture_output=True, text=True, check=True
-)
-known = sorted({name.lower() for name in listed.stdout.split()})
+
+def commands(of):
+    listed = subprocess.run(
+        ["redis-cli", "-p", str(of), "command", "list"], capture_output=True, text=True, check=True
+    )
+    return {name.lower() for name in listed.stdout.split()}
+
+
+known = sorted(commands(port) & commands(reference_port))
 base = directory / "test_hypothesis" / "base.py"
 replace(
     base,
@@ -49,5 +54,5 @@ replace(
     directory / "test_hypothesis" / "conftest.py",
     'settings.register_profile("fakeredis", ',
     'from hypothesis import HealthCheck\n'
-    'settings.register_profile("fakeredis", suppress_health_check=[HealthCheck.too_slow], ',
+    'settings.register_profile("fakeredis", deadline=None, suppress_health_check=[HealthCheck.too_slow], ',
 )

@@ -11,7 +11,7 @@ use crate::Result;
 use crate::client::Client;
 use crate::expand::Names;
 use crate::server::{Kind, Server, Start};
-use crate::text::{render, sort, sort_deep};
+use crate::text::{render, sort, sort_words};
 use crate::transcript::{Act, Only, Order, Step, Test};
 
 /// A step whose reply was another one.
@@ -172,7 +172,7 @@ impl<'s, 'm> Game<'s, 'm> {
                 Order::Given => {}
                 Order::Any => sort(&mut reply, false),
                 Order::Pairs => sort(&mut reply, true),
-                Order::Deep => sort_deep(&mut reply),
+                Order::Words => sort_words(&mut reply),
             }
             let got = render(&reply);
             if !self.agrees(&step.expected, &got)? {

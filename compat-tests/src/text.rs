@@ -91,17 +91,16 @@ pub fn sort(value: &mut Value, pairs: bool) {
     }
 }
 
-/// As [`sort`], from the innermost elements on.
-pub fn sort_deep(value: &mut Value) {
+/// Puts lists of words (of nothing but simple strings) into one order, however deep they are.
+pub fn sort_words(value: &mut Value) {
     match value {
         Value::Array(items) | Value::Set(items) | Value::Push(items) => {
-            items.iter_mut().for_each(sort_deep);
-            items.sort_by_cached_key(render);
+            if items.iter().all(|item| matches!(item, Value::Simple(_))) {
+                items.sort_by_cached_key(render);
+            }
+            items.iter_mut().for_each(sort_words);
         }
-        Value::Map(pairs) => {
-            pairs.iter_mut().for_each(|(_, value)| sort_deep(value));
-            sort(value, false);
-        }
+        Value::Map(pairs) => pairs.iter_mut().for_each(|(_, value)| sort_words(value)),
         _ => {}
     }
 }

@@ -33,7 +33,7 @@
 //! Before a step, for that step (directly below `@test`, for the whole test):
 //! ```text
 //! @unordered            elements in any order     @pairs        pairs of elements in any order
-//! @deep                 elements in any order, those of elements as well
+//! @words                lists of words in any order, however deep
 //! @since 7.2            newer than that: not for an older server
 //! @ours / @reference    only for ForgeKV / only for redis-server; a comment says why they differ
 //! ```
@@ -91,8 +91,8 @@ pub enum Order {
     Any,
     /// `@pairs`.
     Pairs,
-    /// `@deep`.
-    Deep,
+    /// `@words`.
+    Words,
 }
 
 /// One line of a test and the reply below it.
@@ -262,7 +262,7 @@ impl Parser {
             }
             "unordered" => self.order = Order::Any,
             "pairs" => self.order = Order::Pairs,
-            "deep" => self.order = Order::Deep,
+            "words" => self.order = Order::Words,
             "ours" => self.only.ours = true,
             "reference" => self.only.reference = true,
             "since" => {
