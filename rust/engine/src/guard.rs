@@ -255,8 +255,8 @@ impl<'e> Guard<'e> {
                 state.apply(&*self.engine.schema, hash, key, value);
             }
         }
-        for (shard, state) in &mut self.held {
-            self.engine.after_commit(*shard, state);
+        for (_, state) in &mut self.held {
+            self.engine.after_commit(state);
         }
         if batch.leaves_garbage() {
             self.engine.orphaned(batch);
