@@ -340,7 +340,9 @@ impl Serving {
 
     /// Gives the last answers some time to be taken.
     async fn say_goodbye(&self) {
-        tokio::task::yield_now().await;
+        if self.connection.has_output() {
+            tokio::task::yield_now().await;
+        }
         let deadline = clock::monotonic_us() + GOODBYE.as_micros() as u64;
         while self.connection.has_output() && !self.connection.is_killed.get() {
             if clock::monotonic_us() > deadline {
@@ -355,7 +357,10 @@ impl Serving {
         if !self.input.is_empty() {
             let limit = self.worker.settings().config.client_query_buffer_limit;
             if self.input.len() as u64 > limit {
-                tracing::warn!("client {} is closed: its query buffer is full", self.session.client.id);
+                tracing::warn!(
+                    "client {} is closed: its query buffer is full",
+                    self.session.client.id
+                );
                 return false;
             }
             let room = self.hint.clamp(READ_BYTES, self.input.len().clamp(READ_BYTES, MAX_GROWTH));
@@ -505,8 +510,7 @@ impl Serving {
         settings: &Settings,
         slots: &mut Slots,
     ) -> Ahead {
-        let authenticated =
-            self.session.authenticated || settings.config.requirepass.is_empty();
+        let authenticated = self.session.authenticated || settings.config.requirepass.is_empty();
         let limits = Limits { max_bulk_len: settings.config.proto_max_bulk_len, authenticated };
         // What a client may send changes when it authenticates.
         let most = if authenticated { AHEAD } else { 1 };
@@ -729,7 +733,8 @@ impl Serving {
         if writes == 0 {
             return;
         }
-        let delay_us = self.worker.store.borrow().as_ref().map_or(0, |s| s.engine().write_delay_us());
+        let delay_us =
+            self.worker.store.borrow().as_ref().map_or(0, |s| s.engine().write_delay_us());
         // Timers count in milliseconds: shorter delays are saved up.
         self.owed_us = if delay_us == 0 { 0 } else { self.owed_us + delay_us * writes };
         if self.owed_us >= STEP_US {
@@ -813,4 +818,3 @@ async fn prepare(store: &Store, again: &mut Again) -> Result<(), EngineError> {
     }
     Ok(())
 }
-

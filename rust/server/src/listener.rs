@@ -25,7 +25,8 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Notify;
 
 const MAX_CLIENTS: &[u8] = b"-ERR max number of clients reached\r\n";
-const PROTECTED: &[u8] = b"-DENIED This server is in protected mode: it has no password, so it only \
+const PROTECTED: &[u8] =
+    b"-DENIED This server is in protected mode: it has no password, so it only \
      talks to clients on its own machine. Set a password with the requirepass directive, or, if \
      everybody who can reach it may use it, set protected-mode to no.\r\n";
 
@@ -259,11 +260,7 @@ impl Door {
         Ok(())
     }
 
-    fn admit_unix(
-        &self,
-        mut stream: std::os::unix::net::UnixStream,
-        path: &str,
-    ) -> io::Result<()> {
+    fn admit_unix(&self, mut stream: std::os::unix::net::UnixStream, path: &str) -> io::Result<()> {
         let config = self.server.config.current();
         if self.server.clients.count() >= config.maxclients as usize {
             return self.turn_away(&mut stream, MAX_CLIENTS);

@@ -170,15 +170,14 @@ impl Server {
         for (n, mailbox) in self.shared.mailboxes.iter().enumerate() {
             let Some(stats) = self.shared.stats.worker(n) else { continue };
             let (shared, mailbox) = (self.shared.clone(), mailbox.clone());
-            let thread = std::thread::Builder::new().name(format!("forgekv-{n}")).spawn(
-                move || {
+            let thread =
+                std::thread::Builder::new().name(format!("forgekv-{n}")).spawn(move || {
                     let ended = worker::run(shared.clone(), stats, mailbox);
                     if let Err(e) = ended {
                         tracing::error!("a worker ended: {e}");
                         shared.request_stop();
                     }
-                },
-            )?;
+                })?;
             self.workers.push(thread);
         }
         let Some(stats) = self.shared.stats.worker(self.shared.mailboxes.len()) else {

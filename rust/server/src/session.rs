@@ -38,13 +38,7 @@ pub(crate) struct Session {
 
 impl Session {
     pub(crate) fn new(client: Arc<Client>, authenticated: bool) -> Session {
-        Session {
-            client,
-            db: 0,
-            proto: Proto::Resp2,
-            authenticated,
-            replies: Replies::default(),
-        }
+        Session { client, db: 0, proto: Proto::Resp2, authenticated, replies: Replies::default() }
     }
 
     /// Chooses a database.
@@ -143,8 +137,11 @@ impl Client {
             flags.push('N');
         }
         let output = self.output_bytes.load(Relaxed);
-        let mut line = format!("id={} addr={} laddr={} fd={} name=", self.id, self.address, self.local_address, self.descriptor)
-            .into_bytes();
+        let mut line = format!(
+            "id={} addr={} laddr={} fd={} name=",
+            self.id, self.address, self.local_address, self.descriptor
+        )
+        .into_bytes();
         line.extend_from_slice(&names.name);
         line.extend_from_slice(
             format!(

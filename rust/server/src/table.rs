@@ -139,11 +139,37 @@ impl Entry {
         }
         names.push(if self.flags.has(Flags::FAST) { "fast" } else { "slow" });
         names.extend(self.command.categories);
-        names.sort_unstable();
+        // In the order in which Redis tells them.
+        names.sort_by_key(|name| CATEGORIES.iter().position(|known| known == name));
         names.dedup();
         names
     }
 }
+
+/// All ACL categories.
+const CATEGORIES: [&str; 21] = [
+    "keyspace",
+    "read",
+    "write",
+    "set",
+    "sortedset",
+    "list",
+    "hash",
+    "string",
+    "bitmap",
+    "hyperloglog",
+    "geo",
+    "stream",
+    "pubsub",
+    "admin",
+    "fast",
+    "slow",
+    "blocking",
+    "dangerous",
+    "connection",
+    "transaction",
+    "scripting",
+];
 
 /// Names up to this length are found; there is none longer.
 const NAME_MAX: usize = 24;
@@ -247,19 +273,20 @@ impl Table {
         } else {
             "RO access"
         };
-        let specs =
-            keyspec::specs(&grammar, command.keys, name_words, default).map_err(wrong)?;
+        let specs = keyspec::specs(&grammar, command.keys, name_words, default).map_err(wrong)?;
         let arity = command.arity.unwrap_or_else(|| match command.handler {
             Handler::Container => -2,
             _ => grammar::arity(&grammar, name_words),
         });
         let plan = match specs.as_slice() {
             [] => KeyPlan::None,
-            [KeySpec {
-                begin: keyspec::Begin::Index(first),
-                find: Find::Range { last: 0, .. },
-                ..
-            }] => KeyPlan::One { first: *first as usize },
+            [
+                KeySpec {
+                    begin: keyspec::Begin::Index(first),
+                    find: Find::Range { last: 0, .. },
+                    ..
+                },
+            ] => KeyPlan::One { first: *first as usize },
             _ => KeyPlan::Specs,
         };
         let group = command.group.unwrap_or(family);

@@ -147,9 +147,7 @@ fn hello(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Res
             Some(3) => Proto::Resp3,
             Some(_) => return Err(Error::reply("NOPROTO unsupported protocol version")),
             None => {
-                return Err(Error::reply(
-                    "ERR Protocol version is not an integer or out of range",
-                ));
+                return Err(Error::reply("ERR Protocol version is not an integer or out of range"));
             }
         };
         args.next()?;

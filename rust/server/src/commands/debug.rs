@@ -3,7 +3,7 @@
 use super::{Args, Command, admin};
 use crate::road::{Admin, Then};
 use forgekv_base::glob;
-use forgekv_data::{Error, Result, keys};
+use forgekv_data::{Error, Result, digest, keys};
 use forgekv_resp::Reply;
 use std::time::Duration;
 
@@ -28,6 +28,14 @@ pub(super) const DEBUG: Command = admin("DEBUG", unknown, "[subcommand [arg ...]
             .keys("RO")
             .sees_data()
             .about("Tells how a value is stored."),
+        hidden("DIGEST", digest, "")
+            .all_shards()
+            .sees_data()
+            .about("Answers a fingerprint of all data, the same for equal data."),
+        hidden("DIGEST-VALUE", digest_value, "key [key ...]")
+            .keys("RO")
+            .sees_data()
+            .about("Answers a fingerprint of each value, the same for equal values."),
         hidden("PROTOCOL", protocol, "type:string").about("Answers a value of a type."),
         hidden("STRINGMATCH-LEN", string_match_len, "length:integer pattern:string")
             .about("Matches a pattern against so many letters a."),
@@ -63,7 +71,11 @@ fn sleep(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Res
     Ok(())
 }
 
-fn set_active_expire(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+fn set_active_expire(
+    ctx: &mut Admin<'_>,
+    args: &mut Args<'_>,
+    reply: &mut Reply<'_>,
+) -> Result<()> {
     ctx.store.set_active_expiry(args.int()? != 0);
     reply.ok();
     Ok(())
@@ -76,7 +88,9 @@ fn reload(ctx: &mut Admin<'_>, args: &mut Args<'_>, _: &mut Reply<'_>) -> Result
             return Err(Error::reply("ERR DEBUG RELOAD knows no snapshot to merge"));
         }
         if !args.flag("NOSAVE") {
-            return Err(Error::reply("ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options."));
+            return Err(Error::reply(
+                "ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.",
+            ));
         }
     }
     let server = ctx.server.clone();
@@ -102,6 +116,22 @@ fn object(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Re
         "Value at:{:#x} refcount:1 encoding:{encoding} serializedlength:{length}",
         key.place
     ));
+    Ok(())
+}
+
+fn digest(ctx: &mut Admin<'_>, _: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+    let Some(view) = ctx.data.as_mut() else { return Err(forgekv_data::NO_SUCH_KEY) };
+    reply.simple(&digest::everything(view)?.to_hex());
+    Ok(())
+}
+
+fn digest_value(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+    let Some(view) = ctx.data.as_mut() else { return Err(forgekv_data::NO_SUCH_KEY) };
+    let keys = args.keys();
+    reply.array(keys.len());
+    for key in keys {
+        reply.simple(&digest::value(view, key)?.to_hex());
+    }
     Ok(())
 }
 

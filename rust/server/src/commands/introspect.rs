@@ -93,7 +93,7 @@ fn info(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Resu
     for name in args.rest() {
         match named(table, name) {
             Some(entry) => describe(table, entry, reply),
-            None => reply.null_array(),
+            None => reply.null(),
         }
     }
     Ok(())
@@ -114,11 +114,11 @@ fn describe(table: &Table, entry: &Entry, reply: &mut Reply<'_>) {
     reply.int(i64::from(entry.legacy.last));
     reply.int(i64::from(entry.legacy.step));
     simple_set(reply, entry.categories().into_iter().map(|name| format!("@{name}")));
-    reply.array(entry.command.tips.len());
+    reply.set(entry.command.tips.len());
     entry.command.tips.iter().for_each(|tip| reply.bulk(tip.as_bytes()));
-    reply.array(entry.specs.len());
+    reply.set(entry.specs.len());
     entry.specs.iter().for_each(|spec| describe_spec(spec, reply));
-    reply.array(table.subs(entry).count());
+    reply.set(table.subs(entry).count());
     table.subs(entry).for_each(|sub| describe(table, sub, reply));
 }
 
@@ -410,11 +410,19 @@ fn list(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Resu
     Ok(())
 }
 
+/// What is done to the keys of a group in this very call. Where the flags depend on options, a key that is
+/// not read is only overwritten.
+fn flags_here(spec: &KeySpec, words: &[&[u8]]) -> Vec<String> {
+    if !spec.flags.contains("variable_flags") {
+        return spec_flags(spec);
+    }
+    let reads = words.iter().skip(1).any(|word| word.eq_ignore_ascii_case(b"GET"));
+    let flags: &[&str] = if reads { &["RW", "access", "update"] } else { &["OW", "update"] };
+    flags.iter().map(|flag| (*flag).to_owned()).collect()
+}
+
 /// The keys in a whole command, with the flags of their group.
-fn keys_of<'a>(
-    ctx: &Admin<'_>,
-    words: &[&'a [u8]],
-) -> Result<Vec<(&'a [u8], Vec<String>)>> {
+fn keys_of<'a>(ctx: &Admin<'_>, words: &[&'a [u8]]) -> Result<Vec<(&'a [u8], Vec<String>)>> {
     let Named::Found(entry) = ctx.server.table.find(words) else {
         return Err(Error::reply("ERR Invalid command specified"));
     };
@@ -432,7 +440,7 @@ fn keys_of<'a>(
             return Err(wrong());
         }
         let found = positions.iter().filter_map(|&at| words.get(at));
-        keys.extend(found.map(|key| (*key, spec_flags(spec))));
+        keys.extend(found.map(|key| (*key, flags_here(spec, words))));
     }
     if keys.is_empty() { Err(wrong()) } else { Ok(keys) }
 }
@@ -458,4 +466,3 @@ fn get_keys_and_flags(
     }
     Ok(())
 }
-

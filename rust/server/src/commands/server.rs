@@ -199,8 +199,11 @@ fn config_set(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -
     if !args.remaining().is_multiple_of(2) {
         return Err(args.wrong_number());
     }
-    let pairs: Vec<(&[u8], &[u8])> =
-        args.rest().chunks_exact(2).filter_map(|pair| Some((*pair.first()?, *pair.get(1)?))).collect();
+    let pairs: Vec<(&[u8], &[u8])> = args
+        .rest()
+        .chunks_exact(2)
+        .filter_map(|pair| Some((*pair.first()?, *pair.get(1)?)))
+        .collect();
     ctx.server.config.set(&pairs, ctx.server).map_err(Error::reply)?;
     reply.ok();
     Ok(())

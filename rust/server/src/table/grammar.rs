@@ -51,11 +51,13 @@ impl ValueType {
             "key" | "newkey" | "destkey" | "destination" | "source" | "key1" | "key2" => {
                 ValueType::Key
             }
-            "seconds" | "milliseconds" | "count" | "increment" | "decrement" | "offset" | "cursor"
-            | "start" | "stop" | "end" | "index" | "numkeys" | "numfields" | "db" | "index1"
-            | "index2" | "port" | "bit" | "client-id" | "protover" | "rank" | "num-matches" | "len"
-            | "maxlen" | "numreplicas" | "min-match-len" | "destination-db" | "destdb"
-            | "timestamp" | "samples" | "iterations" | "version" => ValueType::Integer,
+            "seconds" | "milliseconds" | "count" | "increment" | "decrement" | "offset"
+            | "cursor" | "start" | "stop" | "end" | "index" | "numkeys" | "numfields" | "db"
+            | "index1" | "index2" | "port" | "bit" | "client-id" | "protover" | "rank"
+            | "num-matches" | "len" | "maxlen" | "numreplicas" | "min-match-len"
+            | "destination-db" | "destdb" | "timestamp" | "samples" | "iterations" | "version" => {
+                ValueType::Integer
+            }
             "unix-time-seconds" | "unix-time-milliseconds" => ValueType::UnixTime,
             "score" | "longitude" | "latitude" | "radius" | "width" | "height" | "weight"
             | "timeout" | "float-increment" => ValueType::Double,
@@ -68,7 +70,10 @@ impl ValueType {
 /// A piece of a syntax line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Node {
-    Value { name: &'static str, kind: ValueType },
+    Value {
+        name: &'static str,
+        kind: ValueType,
+    },
     Token(&'static str),
     Sequence(Vec<Node>),
     OneOf(Vec<Node>),
@@ -170,11 +175,7 @@ fn expect(words: &mut Words, what: &str) -> Result<(), String> {
 }
 
 fn one(mut nodes: Vec<Node>) -> Node {
-    if nodes.len() == 1 {
-        nodes.remove(0)
-    } else {
-        Node::Sequence(nodes)
-    }
+    if nodes.len() == 1 { nodes.remove(0) } else { Node::Sequence(nodes) }
 }
 
 fn leaf(word: &'static str) -> Result<Node, String> {
@@ -200,10 +201,12 @@ impl Node {
         match self {
             Node::Value { .. } | Node::Token(_) => (1, Some(1)),
             Node::Sequence(nodes) => words(nodes),
-            Node::OneOf(nodes) => nodes.iter().map(Node::words).fold(
-                (usize::MAX, Some(0)),
-                |(min, max), (least, most)| (min.min(least), max.zip(most).map(|(a, b)| a.max(b))),
-            ),
+            Node::OneOf(nodes) => nodes
+                .iter()
+                .map(Node::words)
+                .fold((usize::MAX, Some(0)), |(min, max), (least, most)| {
+                    (min.min(least), max.zip(most).map(|(a, b)| a.max(b)))
+                }),
             Node::Optional(node) => (0, node.words().1),
             Node::Repeat(node) => (node.words().0, None),
         }
@@ -265,10 +268,10 @@ mod tests {
     fn repetitions_and_tokens() {
         let nodes = parse("key [BY pattern] [GET pattern [GET pattern ...]] [ip:port]").unwrap();
         assert!(matches!(&nodes[2], Node::Optional(n) if matches!(**n, Node::Repeat(_))));
-        assert_eq!(nodes[3], Node::Optional(Box::new(Node::Value {
-            name: "ip:port",
-            kind: ValueType::String
-        })));
+        assert_eq!(
+            nodes[3],
+            Node::Optional(Box::new(Node::Value { name: "ip:port", kind: ValueType::String }))
+        );
         let mut tokens = Vec::new();
         nodes.iter().for_each(|n| n.tokens(&mut |t| tokens.push(t)));
         assert_eq!(tokens, ["BY", "GET"]);

@@ -26,9 +26,17 @@ pub(crate) enum Begin {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Find {
     /// `last` is relative to the beginning, or to the end if negative.
-    Range { last: i32, step: i32, limit: i32 },
+    Range {
+        last: i32,
+        step: i32,
+        limit: i32,
+    },
     /// A word holds the number of keys; all three are relative to the beginning.
-    KeyNum { at: i32, first: i32, step: i32 },
+    KeyNum {
+        at: i32,
+        first: i32,
+        step: i32,
+    },
     Unknown,
 }
 
@@ -261,12 +269,24 @@ mod tests {
         assert_eq!(keys("key value [NX | XX]", "", "set a b NX"), ["a"]);
         assert_eq!(keys("key value [key value ...]", "", "mset a 1 b 2"), ["a", "b"]);
         assert_eq!(keys("key [key ...] timeout", "", "blpop a b 0"), ["a", "b"]);
-        assert_eq!(keys("source destination [DB destdb] [REPLACE]", "", "copy a b DB 2"), ["a", "b"]);
-        assert_eq!(keys("<AND | OR> destkey key [key ...]", "", "bitop AND d a b"), ["d", "a", "b"]);
-        assert_eq!(keys("destination numkeys key [key ...]", "", "zunionstore d 2 a b WEIGHTS 1 2"), ["d", "a", "b"]);
+        assert_eq!(
+            keys("source destination [DB destdb] [REPLACE]", "", "copy a b DB 2"),
+            ["a", "b"]
+        );
+        assert_eq!(
+            keys("<AND | OR> destkey key [key ...]", "", "bitop AND d a b"),
+            ["d", "a", "b"]
+        );
+        assert_eq!(
+            keys("destination numkeys key [key ...]", "", "zunionstore d 2 a b WEIGHTS 1 2"),
+            ["d", "a", "b"]
+        );
         let sort = "RO access @ 1 range 0 1 0; OW update @ STORE:2 range 0 1 0";
         assert_eq!(keys("key [STORE destination]", sort, "sort a desc store b"), ["a", "b"]);
-        assert_eq!(keys("x", "RO access @ STREAMS:1 range -1 1 2", "xread streams a b 1 2"), ["a", "b"]);
+        assert_eq!(
+            keys("x", "RO access @ STREAMS:1 range -1 1 2", "xread streams a b 1 2"),
+            ["a", "b"]
+        );
         assert_eq!(keys("[section]", "", "info all"), [""; 0]);
     }
 

@@ -9,6 +9,8 @@ fn line(entry: &Entry) -> String {
     flags.sort_unstable();
     let mut tips = entry.command.tips.to_vec();
     tips.sort_unstable();
+    let mut categories = entry.categories();
+    categories.sort_unstable();
     let Legacy { first, last, step, .. } = entry.legacy;
     let specs: Vec<String> = entry.specs.iter().map(spec).collect();
     [
@@ -16,7 +18,7 @@ fn line(entry: &Entry) -> String {
         entry.arity.to_string(),
         flags.join(" "),
         format!("{first} {last} {step}"),
-        entry.categories().join(" "),
+        categories.join(" "),
         tips.join(" "),
         specs.join("; "),
     ]

@@ -241,7 +241,11 @@ fn set_name(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> 
 
 fn get_name(ctx: &mut Admin<'_>, _: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     let names = ctx.session.client.names.lock();
-    if names.name.is_empty() { reply.null() } else { reply.bulk(&names.name) }
+    if names.name.is_empty() {
+        reply.null()
+    } else {
+        reply.bulk(&names.name)
+    }
     Ok(())
 }
 
