@@ -7,7 +7,7 @@ use crate::place::Key;
 use crate::record;
 use crate::store::Store;
 use crate::view::{Event, Surroundings, Write};
-use crate::{Error, Result, dbmap, keys, scan};
+use crate::{Error, Result, dbmap, digest, hash, keys, scan};
 use forgekv_engine::disk::{Disk, SimDisk};
 use forgekv_engine::{Batch, Loads, Options, SHARDS, ShardSet};
 use std::collections::{BTreeMap, BTreeSet};
@@ -886,4 +886,42 @@ fn commands_end_when_everything_is_on_disk() {
     assert_eq!(expired, 750);
     assert!(stale <= 750, "compaction has dropped most of them");
     assert_eq!(db.count(), 3002 - 750);
+}
+
+#[test]
+fn equal_data_has_equal_digests() {
+    let (mut one, mut two) = (Db::new(), Db::new());
+    let nothing = "0".repeat(40);
+    assert_eq!(one.digest(), nothing);
+    for i in 0..50 {
+        one.set(&format!("k{i}"), &format!("v{i}"), None);
+        two.set(&format!("k{}", 49 - i), &format!("v{}", 49 - i), None);
+    }
+    assert_eq!(one.digest(), two.digest());
+    two.set("k7", "v7", Some(NOW + 5));
+    assert_ne!(one.digest(), two.digest(), "whether it expires counts");
+    one.set("k7", "v7", Some(NOW + 9));
+    assert_eq!(one.digest(), two.digest(), "when, does not");
+    two.db = 3;
+    two.set("k", "v", None);
+    assert_ne!(one.digest(), two.digest());
+
+    // A packed and an exploded hash with the same fields.
+    let fields: Vec<String> = (0..200).map(|i| format!("f{i}")).collect();
+    let pairs: Vec<&[u8]> = fields.iter().flat_map(|f| [f.as_bytes(), b"v"]).collect();
+    let hash = |db: &mut Db, packed_max: u64| {
+        db.limits.hash_max_listpack_entries = packed_max;
+        let key = Key::new(db.store().place_seed(), b"h");
+        db.run(|w| hash::set(w, key, &pairs)).unwrap();
+        db.run(|w| Ok((keys::encoding_name(w, key)?, digest::value(w, key)?))).unwrap()
+    };
+    let (packed, exploded) = (hash(&mut one, 1000), hash(&mut two, 10));
+    assert_eq!((packed.0, exploded.0), (Some("listpack"), Some("hashtable")));
+    assert_eq!(packed.1, exploded.1);
+}
+
+impl Db {
+    fn digest(&mut self) -> String {
+        self.run(|w| digest::everything(w)).unwrap().to_hex()
+    }
 }

@@ -3,6 +3,7 @@
 //! `ENCODING.md` draws every record; [`view`] is what a command sees.
 
 pub mod dbmap;
+pub mod digest;
 mod error;
 pub mod expire;
 pub mod hash;
