@@ -3,7 +3,7 @@
 //!
 //! That is tried, not judged: for each command and option a test that uses it is played once as it
 //! stands, which must pass, and once with those lines answered by a made-up OK instead of the
-//! server, which must not. What can't be shown so stands in `coverage-exceptions.txt`, with its
+//! server, which must not. Lines that expect an error are not counted for this. What can't be shown so stands in `coverage-exceptions.txt`, with its
 //! reason. `COVERAGE_OF=redis` plays the same with redis-server's table.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
