@@ -84,10 +84,14 @@ impl Player {
         if !self.is_for(test.only) {
             return Ok(Outcome { skipped: test.steps.len(), ..Outcome::default() });
         }
-        if !test.flags.is_empty() {
+        if test.has_own_server() {
             let names = Names::new();
             let flags = test.flags.iter().map(|f| names.expand(f)).collect::<Result<Vec<_>>>()?;
-            let mut own = self.start.clone().flags(&flags).run()?;
+            let mut own = self.start.clone();
+            if test.has_file {
+                own = own.with_file();
+            }
+            let mut own = own.flags(&flags).run()?;
             return Game::new(&mut own, mutant).run(test);
         }
         if !self.server.is_alive() {
@@ -154,7 +158,7 @@ impl<'s, 'm> Game<'s, 'm> {
     }
 
     fn run(&mut self, test: &Test) -> Result<Outcome> {
-        if test.flags.is_empty() {
+        if !test.has_own_server() {
             let reply = self.server.connect()?.call(&["FLUSHALL"])?;
             if reply.is_error() {
                 return Err(format!("FLUSHALL: {:?}", render(&reply)).into());
@@ -190,9 +194,10 @@ impl<'s, 'm> Game<'s, 'm> {
 
     fn act(&mut self, step: &Step) -> Result<Option<Value>> {
         // Refusals show little of what a command does: a made-up OK takes the place of none.
-        self.may_pretend = !step.expected.first().is_some_and(|line| {
-            line.starts_with("(error)") || line.starts_with("~ \\(error")
-        });
+        self.may_pretend = !step
+            .expected
+            .first()
+            .is_some_and(|line| line.starts_with("(error)") || line.starts_with("~ \\(error"));
         match &step.act {
             Act::Call { client, line } => return Ok(Some(self.call(*client, line)?)),
             Act::Read { client } => return Ok(Some(self.read(*client)?)),

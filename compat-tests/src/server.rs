@@ -31,6 +31,7 @@ pub struct Start {
     flags: Vec<OsString>,
     /// KiB of address space, as `ulimit -v` takes it.
     address_space_kib: Option<u64>,
+    has_file: bool,
 }
 
 impl Start {
@@ -46,8 +47,7 @@ impl Start {
     /// Redis 7.0 (`REDIS_SERVER_BIN`, or the one in `PATH`) without persistence; `None` where there
     /// is none, or it is of another version: expectations were taken from 7.0.
     pub fn redis() -> Option<Start> {
-        let program =
-            std::env::var_os("REDIS_SERVER_BIN").unwrap_or_else(|| "redis-server".into());
+        let program = std::env::var_os("REDIS_SERVER_BIN").unwrap_or_else(|| "redis-server".into());
         let output = Command::new(&program).arg("--version").output().ok()?;
         let told = String::from_utf8_lossy(&output.stdout).into_owned();
         let flags = ["--save", "", "--appendonly", "no", "--enable-debug-command", "yes"];
@@ -56,7 +56,7 @@ impl Start {
 
     fn of(kind: Kind, program: PathBuf, flags: &[&str]) -> Start {
         let flags = flags.iter().map(OsString::from).collect();
-        Start { kind, program, flags, address_space_kib: None }
+        Start { kind, program, flags, address_space_kib: None, has_file: false }
     }
 
     /// Adds flags: `--requirepass secret`.
@@ -70,6 +70,13 @@ impl Start {
     #[must_use]
     pub fn address_space_kib(mut self, kib: u64) -> Start {
         self.address_space_kib = Some(kib);
+        self
+    }
+
+    /// Gives it a configuration file of its own, empty at first.
+    #[must_use]
+    pub fn with_file(mut self) -> Start {
+        self.has_file = true;
         self
     }
 
@@ -103,6 +110,11 @@ impl Start {
                 shell
             }
         };
+        if self.has_file {
+            let file = dir.join("server.conf");
+            std::fs::File::options().create(true).append(true).open(&file)?;
+            command.arg(file);
+        }
         let data = dir.join("data");
         std::fs::create_dir_all(&data)?;
         command.arg("--port").arg(port.to_string());
@@ -255,7 +267,10 @@ impl Drop for Server {
 /// `FORGEKV_BIN`, or the program that cargo builds beside this test.
 fn our_program() -> Result<PathBuf> {
     static PROGRAM: OnceLock<std::result::Result<PathBuf, String>> = OnceLock::new();
-    PROGRAM.get_or_init(|| build_our_program().map_err(|e| e.to_string())).clone().map_err(Into::into)
+    PROGRAM
+        .get_or_init(|| build_our_program().map_err(|e| e.to_string()))
+        .clone()
+        .map_err(Into::into)
 }
 
 fn build_our_program() -> Result<PathBuf> {

@@ -174,9 +174,15 @@ mod tests {
         assert_eq!(shown(b"*-1\r\n"), "(nil array)");
         assert_eq!(shown(b"_\r\n"), "(null)");
         assert_eq!(shown(b"$3\r\na\x00\n\r\n"), "\"a\\x00\\n\"");
-        assert_eq!(shown(b"*2\r\n:1\r\n*2\r\n+a\r\n*0\r\n"), "1) (integer) 1\n2) 1) a\n   2) (empty array)");
+        assert_eq!(
+            shown(b"*2\r\n:1\r\n*2\r\n+a\r\n*0\r\n"),
+            "1) (integer) 1\n2) 1) a\n   2) (empty array)"
+        );
         assert_eq!(shown(b"%1\r\n+k\r\n,1.5\r\n"), "1# k => (double) 1.5");
-        assert_eq!(shown(b"%1\r\n+k\r\n*2\r\n:1\r\n:2\r\n"), "1# k =>\n      1) (integer) 1\n      2) (integer) 2");
+        assert_eq!(
+            shown(b"%1\r\n+k\r\n*2\r\n:1\r\n:2\r\n"),
+            "1# k =>\n      1) (integer) 1\n      2) (integer) 2"
+        );
     }
 
     #[test]

@@ -28,6 +28,7 @@
 //! @restart              kills our server with -9 and starts it again; connections are new on both
 //! @config NAME VALUE    CONFIG SET until the test ends
 //! @flags --a b …        this test gets a server of its own, started with these flags
+//! @file                 this test gets a server of its own, with a configuration file
 //! ```
 //!
 //! Before a step, for that step (directly below `@test`, for the whole test):
@@ -64,10 +65,19 @@ pub struct Test {
     pub name: String,
     /// Flags of a server of its own.
     pub flags: Vec<String>,
+    /// It needs a server with a configuration file.
+    pub has_file: bool,
     /// For which servers.
     pub only: Only,
     /// What happens.
     pub steps: Vec<Step>,
+}
+
+impl Test {
+    /// Whether it can't share a server with others.
+    pub fn has_own_server(&self) -> bool {
+        self.has_file || !self.flags.is_empty()
+    }
 }
 
 /// For which servers a step or test is.
@@ -158,10 +168,13 @@ impl Transcript {
     pub fn all() -> Result<Vec<Transcript>> {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("transcripts");
         let wanted = std::env::var("FAMILY").ok();
-        let mut paths: Vec<PathBuf> =
-            fs::read_dir(dir)?.map(|entry| entry.map(|e| e.path())).collect::<std::io::Result<_>>()?;
+        let mut paths: Vec<PathBuf> = fs::read_dir(dir)?
+            .map(|entry| entry.map(|e| e.path()))
+            .collect::<std::io::Result<_>>()?;
         paths.retain(|path| path.extension().is_some_and(|e| e == "txt"));
-        paths.retain(|path| wanted.as_ref().is_none_or(|w| path.file_stem().is_some_and(|s| *s == **w)));
+        paths.retain(|path| {
+            wanted.as_ref().is_none_or(|w| path.file_stem().is_some_and(|s| *s == **w))
+        });
         paths.sort();
         paths.iter().map(|path| Transcript::read(path)).collect()
     }
@@ -254,12 +267,19 @@ impl Parser {
                     return Err("a test needs a name of its own".into());
                 }
                 let only = Only::default();
-                self.tests.push(Test { name, flags: Vec::new(), only, steps: Vec::new() });
+                self.tests.push(Test {
+                    name,
+                    flags: Vec::new(),
+                    has_file: false,
+                    only,
+                    steps: Vec::new(),
+                });
             }
             "flags" => {
                 let flags = rest.split_whitespace().map(str::to_string).collect();
                 self.test()?.flags = flags;
             }
+            "file" => self.test()?.has_file = true,
             "unordered" => self.order = Order::Any,
             "pairs" => self.order = Order::Pairs,
             "words" => self.order = Order::Words,
@@ -296,9 +316,9 @@ fn begins_a_step(line: &str) -> bool {
 
 /// Splits `c2>> words` into client, prompt and words.
 fn prompt(line: &str) -> Option<(usize, &str, &str)> {
-    let digits = line.strip_prefix('c').map_or(0, |rest| {
-        rest.bytes().take_while(u8::is_ascii_digit).count()
-    });
+    let digits = line
+        .strip_prefix('c')
+        .map_or(0, |rest| rest.bytes().take_while(u8::is_ascii_digit).count());
     let (client, rest) = match digits {
         0 => (1, line),
         n => (line[1..=n].parse().ok()?, &line[n + 1..]),

@@ -18,7 +18,8 @@ use forgekv_resp::Value;
 #[test]
 fn every_command_and_option_has_a_transcript_that_needs_it() -> Result<()> {
     let of_redis = std::env::var("COVERAGE_OF").is_ok_and(|of| of == "redis");
-    let start = if of_redis { Start::redis().ok_or("no redis-server 7.0")? } else { Start::forgekv()? };
+    let start =
+        if of_redis { Start::redis().ok_or("no redis-server 7.0")? } else { Start::forgekv()? };
     let features = features(&start, of_redis)?;
     let tests: Vec<Test> = Transcript::all()?.into_iter().flat_map(|t| t.tests).collect();
     let mut exceptions = exceptions()?;
@@ -39,12 +40,18 @@ fn every_command_and_option_has_a_transcript_that_needs_it() -> Result<()> {
         }
     }
     if !of_redis {
-        missing.extend(exceptions.keys().map(|name| format!("{name}: excepted, but not in the table")));
+        missing.extend(
+            exceptions.keys().map(|name| format!("{name}: excepted, but not in the table")),
+        );
     }
     let failed = missing.len();
     println!("{}", missing.join("\n"));
     println!("RESULT coverage passed={passed} failed={failed} skipped={skipped}");
-    if failed > 0 { Err(format!("{failed} commands or options without a transcript").into()) } else { Ok(()) }
+    if failed > 0 {
+        Err(format!("{failed} commands or options without a transcript").into())
+    } else {
+        Ok(())
+    }
 }
 
 /// A command, or one of its options.
@@ -204,5 +211,5 @@ fn cost(test: &Test) -> u64 {
         Act::Repeat { from, to, .. } => (to - from).unsigned_abs() / 50,
         _ => 1,
     });
-    steps.sum::<u64>() + if test.flags.is_empty() { 0 } else { 300 }
+    steps.sum::<u64>() + if test.has_own_server() { 300 } else { 0 }
 }

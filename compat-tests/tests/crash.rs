@@ -69,12 +69,19 @@ fn number_of(name: &str) -> Option<u64> {
 }
 
 /// Writes, kills, starts, compares; returns how many commands were acknowledged.
-fn one_round(server: &mut Server, writers: &mut [Writer], rng: &mut Rng, round: u64) -> Result<usize> {
+fn one_round(
+    server: &mut Server,
+    writers: &mut [Writer],
+    rng: &mut Rng,
+    round: u64,
+) -> Result<usize> {
     let port = server.port();
     let lifetime = Duration::from_millis(100 + rng.below(900));
     thread::scope(|scope| -> Result<()> {
-        let threads: Vec<_> =
-            writers.iter_mut().map(|writer| scope.spawn(move || writer.write_until_killed(port))).collect();
+        let threads: Vec<_> = writers
+            .iter_mut()
+            .map(|writer| scope.spawn(move || writer.write_until_killed(port)))
+            .collect();
         thread::sleep(lifetime);
         server.kill()?;
         for thread in threads {
@@ -93,7 +100,9 @@ fn one_round(server: &mut Server, writers: &mut [Writer], rng: &mut Rng, round: 
     for writer in writers.iter_mut() {
         keys += writer.compare(&mut client)?;
     }
-    let shared = client.call(&["EXISTS", "all:a", "all:b", "all:c", "all:d", "count:0", "count:1", "count:2", "count:3"])?;
+    let shared = client.call(&[
+        "EXISTS", "all:a", "all:b", "all:c", "all:d", "count:0", "count:1", "count:2", "count:3",
+    ])?;
     let size = client.call(&["DBSIZE"])?;
     let expected = keys as i64 + shared.as_int().unwrap_or(0);
     if size.as_int() != Some(expected) {
@@ -107,7 +116,9 @@ fn compare_shared(client: &mut Client, writers: &mut [Writer]) -> Result<()> {
     let all = client.call(&["MGET", "all:a", "all:b", "all:c", "all:d"])?;
     let all = all.items().ok_or("MGET is no array")?;
     if all.iter().any(|value| *value != all[0]) {
-        return Err(format!("half an MSET: {:?}", all.iter().map(render).collect::<Vec<_>>()).into());
+        return Err(
+            format!("half an MSET: {:?}", all.iter().map(render).collect::<Vec<_>>()).into()
+        );
     }
     if let Some(bytes) = all[0].as_bytes()
         && !writers.iter().any(|w| bytes.starts_with(format!("{}:", w.id).as_bytes()))
@@ -116,7 +127,8 @@ fn compare_shared(client: &mut Client, writers: &mut [Writer]) -> Result<()> {
     }
     for i in 0..COUNTERS {
         let found = client.call(&["GET", &format!("count:{i}")])?;
-        let found = found.as_bytes().map_or(Ok(0), |b| String::from_utf8_lossy(b).parse::<i64>())?;
+        let found =
+            found.as_bytes().map_or(Ok(0), |b| String::from_utf8_lossy(b).parse::<i64>())?;
         let low: i64 = writers.iter().map(|w| w.counted[i].0).sum();
         let high: i64 = writers.iter().map(|w| w.counted[i].1).sum();
         if found < low || found > high {
@@ -175,15 +187,21 @@ impl Writer {
                 }
             }
             self.sent.extend(batch.iter().cloned());
-            let bytes: Vec<u8> = batch.iter().flat_map(|w| forgekv_resp::encode_command(w)).collect();
+            let bytes: Vec<u8> =
+                batch.iter().flat_map(|w| forgekv_resp::encode_command(w)).collect();
             if client.send_raw(&bytes).is_err() {
                 return Ok(());
             }
             for words in &batch {
                 let Ok(reply) = client.read() else { return Ok(()) };
                 let expected = apply(&mut state, words);
-                if expected.is_some_and(|expected| expected != reply) || reply.is_error() && !may_fail(words) {
-                    let words: Vec<_> = words.iter().map(|w| String::from_utf8_lossy(&w[..w.len().min(40)])).collect();
+                if expected.is_some_and(|expected| expected != reply)
+                    || reply.is_error() && !may_fail(words)
+                {
+                    let words: Vec<_> = words
+                        .iter()
+                        .map(|w| String::from_utf8_lossy(&w[..w.len().min(40)]))
+                        .collect();
                     return Err(format!("{words:?} got {:?}", render(&reply)).into());
                 }
                 self.acknowledged += 1;
@@ -246,7 +264,10 @@ impl Writer {
                 words
             }
             13 => vec![name("APPEND"), format!("w{}:log", self.id).into_bytes(), name("+")],
-            14 => vec![name("INCR"), format!("count:{}", self.rng.below(COUNTERS as u64)).into_bytes()],
+            14 => vec![
+                name("INCR"),
+                format!("count:{}", self.rng.below(COUNTERS as u64)).into_bytes(),
+            ],
             _ => {
                 let value = self.value();
                 let keys = ["all:a", "all:b", "all:c", "all:d"];
@@ -288,7 +309,9 @@ impl Writer {
             let key = format!("w{}:{name}", self.id);
             let held = match client.call(&["TYPE", &key])?.as_bytes() {
                 Some(b"none") => continue,
-                Some(b"string") => client.call(&["GET", &key])?.as_bytes().map(|b| Held::Text(b.to_vec())),
+                Some(b"string") => {
+                    client.call(&["GET", &key])?.as_bytes().map(|b| Held::Text(b.to_vec()))
+                }
                 Some(b"hash") => {
                     let reply = client.call(&["HGETALL", &key])?;
                     let text = |v: &Value| v.as_bytes().unwrap_or_default().to_vec();
@@ -297,7 +320,10 @@ impl Writer {
                 }
                 _ => None,
             };
-            found.insert(key.clone().into_bytes(), held.ok_or_else(|| format!("{key} can't be read"))?);
+            found.insert(
+                key.clone().into_bytes(),
+                held.ok_or_else(|| format!("{key} can't be read"))?,
+            );
         }
         Ok(found)
     }
@@ -305,7 +331,11 @@ impl Writer {
     fn explain(&self, least: &State, found: &State) -> String {
         let short = |held: Option<&Held>| match held {
             Some(Held::Text(text)) => {
-                format!("{} ({} bytes)", String::from_utf8_lossy(&text[..text.len().min(20)]), text.len())
+                format!(
+                    "{} ({} bytes)",
+                    String::from_utf8_lossy(&text[..text.len().min(20)]),
+                    text.len()
+                )
             }
             Some(Held::Hash(hash)) => format!("a hash of {} fields", hash.len()),
             None => "nothing".to_string(),
@@ -326,7 +356,8 @@ impl Writer {
             ));
         }
         for words in &self.sent[self.acknowledged.saturating_sub(3)..] {
-            let words: Vec<_> = words.iter().map(|w| String::from_utf8_lossy(&w[..w.len().min(20)])).collect();
+            let words: Vec<_> =
+                words.iter().map(|w| String::from_utf8_lossy(&w[..w.len().min(20)])).collect();
             told.push_str(&format!("\n  sent: {}", words.join(" ")));
         }
         told
@@ -386,7 +417,9 @@ fn apply(state: &mut State, words: &[Vec<u8>]) -> Option<Value> {
             Some(Value::Int(new))
         }
         b"HDEL" => {
-            let Some(Held::Hash(hash)) = state.get_mut(&words[1]) else { return Some(Value::Int(0)) };
+            let Some(Held::Hash(hash)) = state.get_mut(&words[1]) else {
+                return Some(Value::Int(0));
+            };
             let gone = hash.remove(&words[2]).is_some();
             if hash.is_empty() {
                 state.remove(&words[1]);

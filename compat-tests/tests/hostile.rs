@@ -119,7 +119,11 @@ fn many(server: &Server, bytes: &[u8]) -> Result<()> {
     }
     std::thread::sleep(Duration::from_millis(200));
     let resident = resident_kib(server)?;
-    if resident > RESIDENT_KIB { Err(format!("{} MB for announcements", resident >> 10).into()) } else { Ok(()) }
+    if resident > RESIDENT_KIB {
+        Err(format!("{} MB for announcements", resident >> 10).into())
+    } else {
+        Ok(())
+    }
 }
 
 fn many_large_bulks(server: &Server) -> Result<()> {
@@ -157,7 +161,11 @@ fn hrandfield_of_gigabytes(server: &Server) -> Result<()> {
         return Err("neither an error nor an array".into());
     }
     let resident = resident_kib(server)?;
-    if resident > RESIDENT_KIB { Err(format!("{} MB for one reply", resident >> 10).into()) } else { Ok(()) }
+    if resident > RESIDENT_KIB {
+        Err(format!("{} MB for one reply", resident >> 10).into())
+    } else {
+        Ok(())
+    }
 }
 
 fn scan_counts(server: &Server) -> Result<()> {
@@ -216,7 +224,11 @@ fn client_that_does_not_read(server: &Server) -> Result<()> {
     socket.write_all(&asked).ok();
     std::thread::sleep(Duration::from_secs(1));
     let resident = resident_kib(server)?;
-    if resident > RESIDENT_KIB { Err(format!("{} MB of replies wait", resident >> 10).into()) } else { Ok(()) }
+    if resident > RESIDENT_KIB {
+        Err(format!("{} MB of replies wait", resident >> 10).into())
+    } else {
+        Ok(())
+    }
 }
 
 fn endless_line(server: &Server) -> Result<()> {

@@ -40,7 +40,8 @@ fn hashes(c: &mut Connection) -> Result<()> {
     c.hset_multiple::<_, _, _, ()>("h", &[("x", 1), ("y", 2)])?;
     let all: HashMap<String, i64> = c.hgetall("h")?;
     assert_eq!(all, HashMap::from([("x".into(), 1), ("y".into(), 2)]));
-    let pairs = c.hscan::<_, (String, i64)>("h")?.collect::<std::result::Result<HashSet<_>, _>>()?;
+    let pairs =
+        c.hscan::<_, (String, i64)>("h")?.collect::<std::result::Result<HashSet<_>, _>>()?;
     assert_eq!(pairs.len(), 2);
     Ok(())
 }
@@ -49,9 +50,8 @@ fn keys(c: &mut Connection) -> Result<()> {
     for i in 0..500 {
         c.set::<_, _, ()>(format!("scan:{i}"), i)?;
     }
-    let found = c
-        .scan_match::<_, String>("scan:*")?
-        .collect::<std::result::Result<HashSet<_>, _>>()?;
+    let found =
+        c.scan_match::<_, String>("scan:*")?.collect::<std::result::Result<HashSet<_>, _>>()?;
     assert_eq!(found.len(), 500);
     assert!(c.expire::<_, bool>("h", 100)?);
     assert!((99..=100).contains(&c.ttl::<_, i64>("h")?));

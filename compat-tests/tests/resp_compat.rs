@@ -39,7 +39,10 @@ fn redis_passes_the_cases() -> Result<()> {
 
 fn run_all(start: &Start, who: &str, expected: &BTreeMap<String, String>) -> Result<()> {
     let Some(cases) = cases()? else {
-        return skip(who, "no case file; get it from github.com/tair-opensource/resp-compatibility");
+        return skip(
+            who,
+            "no case file; get it from github.com/tair-opensource/resp-compatibility",
+        );
     };
     let server = start.clone().run()?;
     let mut failed = BTreeMap::new();
@@ -69,7 +72,10 @@ fn run_all(start: &Start, who: &str, expected: &BTreeMap<String, String>) -> Res
     println!("{}", wrong.join("\n"));
     let skipped = failed.keys().filter(|name| expected.contains_key(*name)).count();
     let passed = cases.len() - failed.len();
-    println!("RESULT resp-compatibility/{who} passed={passed} failed={} skipped={skipped}", wrong.len());
+    println!(
+        "RESULT resp-compatibility/{who} passed={passed} failed={} skipped={skipped}",
+        wrong.len()
+    );
     if wrong.is_empty() { Ok(()) } else { Err(format!("{} cases", wrong.len()).into()) }
 }
 
@@ -178,7 +184,9 @@ fn normal_json(value: &Json) -> Plain {
 
 /// All standalone cases; `None` where the file is not there.
 fn cases() -> Result<Option<Vec<Case>>> {
-    let beside = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/resp-compatibility/cts.json");
+    let beside = || {
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/resp-compatibility/cts.json")
+    };
     let path = std::env::var_os("FORGEKV_RESP_COMPAT_CASES").map_or_else(beside, PathBuf::from);
     if !path.exists() {
         return Ok(None);
