@@ -284,3 +284,7 @@ mod tests {
         assert!(!claimed.is_dead(3), "not given yet");
     }
 }
+
+#[cfg(test)]
+#[path = "dbmap_tests.rs"]
+mod on_disk;

@@ -239,3 +239,7 @@ fn reap_key(w: &mut Write<'_>, physical_db: u32, key: Key<'_>, expire_ms: u64) -
     w.header(key)?;
     Ok(true)
 }
+
+#[cfg(test)]
+#[path = "expire_tests.rs"]
+mod tests;

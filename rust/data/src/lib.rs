@@ -16,6 +16,8 @@ pub mod scan;
 mod schema;
 mod store;
 pub mod string;
+#[cfg(test)]
+mod testing;
 mod view;
 
 pub use error::{

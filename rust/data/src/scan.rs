@@ -331,3 +331,7 @@ pub fn kind_named(name: &[u8]) -> Option<Kind> {
         .into_iter()
         .find(|kind| name.eq_ignore_ascii_case(kind.name().as_bytes()))
 }
+
+#[cfg(test)]
+#[path = "scan_tests.rs"]
+mod tests;
