@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """What must not grow with the data: DBSIZE, FLUSHALL, DEL of a huge hash, a SCAN call.
 
-Times are those of a round trip from one client, less what client and server waited for a core
-meanwhile (schedstat), which is the machine's other work and not the server's.
+Times are those of a round trip from one client. On a machine that is busy with other things (the
+kernel's pressure figures tell) a round trip is mostly waiting for a core; there, and said so, the
+judgement is by the time that the server's one worker ran meanwhile.
 """
 
 import os
@@ -48,21 +49,33 @@ def load_hash(n, count, port):
         client.do(*words)
 
 
-def own_wait():
-    with open("/proc/self/schedstat") as f:
-        return int(f.read().split()[1]) / 1e9
+def is_busy():
+    """Whether processes wait for a core more than a fifth of the time."""
+    try:
+        with open("/proc/pressure/cpu") as f:
+            return float(f.readline().split("avg10=")[1].split()[0]) > 20
+    except OSError:
+        return os.getloadavg()[0] > os.cpu_count()
 
 
-def timed(server, client, *words):
-    """Reply, round trip, and round trip without waits for a core."""
-    wait, queues = own_wait(), server.run_queue_seconds()
-    started = time.perf_counter()
-    got = client.do(*words)
-    took = time.perf_counter() - started
-    waited = own_wait() - wait
-    after = server.run_queue_seconds()
-    workers = max((after[t] - queues.get(t, 0) for t in after), default=0)
-    return got, took, max(0.0, took - waited - min(workers, took))
+class Timed:
+    """One command: its reply, its round trip, and how long the server's worker ran for it."""
+
+    def __init__(self, server, client, *words):
+        ran = server.ran_seconds("forgekv-0")
+        started = time.perf_counter()
+        self.reply = client.do(*words)
+        self.took = time.perf_counter() - started
+        self.ran = server.ran_seconds("forgekv-0") - ran
+
+    def __str__(self):
+        return f"{ms(self.took)} round trip, the worker ran {ms(self.ran)}"
+
+    def judge(self, tally, ok, what):
+        if is_busy():
+            tally.check(ok and self.ran < LIMIT, f"{what}: {self}; judged by the latter: the machine is busy")
+        else:
+            tally.check(ok and self.took < LIMIT, f"{what}: {self}")
 
 
 def ms(seconds):
@@ -76,7 +89,8 @@ def idle(server):
         cpu = server.cpu()
         time.sleep(1)
         if server.cpu() - cpu < 0.05:
-            return
+            return True
+    return False
 
 
 def scan_cost(server, client, tally, keys):
@@ -111,7 +125,7 @@ def scan_cost(server, client, tally, keys):
 
 def proof(tally):
     data = os.path.join(work_dir(), "data")
-    server = Server(data, {"maxmemory": "4gb", "memtable_size_mb": 256, "wal_size_mb": 256}).must_be_up()
+    server = Server(data, {"threads": 1, "maxmemory": "4gb", "memtable_size_mb": 256, "wal_size_mb": 256}).must_be_up()
     client = server.client()
     pings = []
     costs, first = {}, 0
@@ -120,52 +134,50 @@ def proof(tally):
         side_by_side(2, load, server.port, first, keys)
         tally.figure(f"loaded {keys - first} keys in {time.monotonic() - started:.1f} s")
         first = keys
-        size, took, _ = timed(server, client, "DBSIZE")
-        tally.check(size == keys, f"DBSIZE at once after the load is exact: {size} ({ms(took)})")
-        idle(server)
+        size = Timed(server, client, "DBSIZE")
+        tally.check(size.reply == keys, f"DBSIZE at once after the load is exact: {size.reply} ({size})")
+        if not idle(server):
+            tally.figure("flushes and compactions have not settled in two minutes")
         client.do("PING")
-        times = sorted(timed(server, client, "DBSIZE")[1] for _ in range(50))
-        tally.figure(f"DBSIZE of {keys} keys, idle: {ms(times[25])}")
+        sizes = sorted((Timed(server, client, "DBSIZE") for _ in range(51)), key=lambda t: t.took)
+        tally.figure(f"DBSIZE of {keys} keys, idle, the median of 51: {sizes[25]}")
         costs[keys] = scan_cost(server, client, tally, keys)
-        pings = sorted(timed(server, client, "PING")[1] for _ in range(200))
+        pings = sorted(Timed(server, client, "PING").took for _ in range(200))
         tally.figure(f"PING beside it: {ms(pings[100])}, p99 {ms(pings[198])}")
     small, large = costs[LADDER[0]], costs[LADDER[-1]]
     for what, a, b in zip(("in order", "at random places"), small, large):
         tally.check(b < 4 * a + 0.2e-3, f"SCAN {what}: {LADDER[-1]} keys cost {b / a:.2f} times {LADDER[0]}")
-    tally.check(times[25] < LIMIT, f"DBSIZE is O(1): {ms(times[25])}")
+    sizes[25].judge(tally, True, "DBSIZE is O(1)")
 
-    before = disk_usage(data)
-    got, took, server_took = timed(server, client, "FLUSHALL")
-    tally.check(got == b"OK" and server_took < LIMIT,
-                f"FLUSHALL of {TOP} keys: {ms(took)} round trip, {ms(server_took)} without waits for a core")
-    size, took, _ = timed(server, client, "DBSIZE")
-    tally.check(size == 0, f"DBSIZE is 0 after it ({ms(took)})")
-    got, took, _ = timed(server, client, "SCAN", 0)
-    tally.check(got == [b"0", []], f"SCAN finds nothing at once ({ms(took)})")
-    started, last = time.monotonic(), 60 if QUICK else 240
-    goal = max(before // 10, 16 * MIB)
-    while time.monotonic() - started < last and disk_usage(data) > goal:
+    tables = os.path.join(data, "tables")
+    before = disk_usage(tables)
+    flush = Timed(server, client, "FLUSHALL")
+    flush.judge(tally, flush.reply == b"OK", f"FLUSHALL of {TOP} keys")
+    size = Timed(server, client, "DBSIZE")
+    tally.check(size.reply == 0, f"DBSIZE is 0 after it ({size})")
+    scan = Timed(server, client, "SCAN", 0)
+    tally.check(scan.reply == [b"0", []], f"SCAN finds nothing at once ({scan})")
+    started, last = time.monotonic(), 90 if QUICK else 240
+    goal, most, after = MIB, before, before
+    while time.monotonic() - started < last and after > goal:
         time.sleep(0.5)
-    after = disk_usage(data)
-    tally.figure(f"disk: {before >> 20} MiB before FLUSHALL, {after >> 20} MiB after"
-                 f" {time.monotonic() - started:.1f} s idle, of which log {disk_usage(data + '/log') >> 20} MiB,"
-                 f" tables {disk_usage(data + '/tables') >> 20} MiB")
-    tables = disk_usage(os.path.join(data, "tables"))
-    tally.check(tables <= goal, "the tables' disk is given back while idle")
+        after = disk_usage(tables)
+        most = max(most, after)
+    tally.figure(f"tables: {before / MIB:.1f} MiB before FLUSHALL, {most / MIB:.1f} at most, {after / MIB:.1f}"
+                 f" after {time.monotonic() - started:.1f} s idle; log {disk_usage(data + '/log') >> 20} MiB")
+    tally.check(after <= goal, "the tables' disk is given back while idle")
 
     side_by_side(2, load_hash, server.port)
     size = client.do("HLEN", "huge")
     tally.check(size == FIELDS, f"HLEN of the huge hash: {size}")
     idle(server)
     client.do("PING")
-    got, took, server_took = timed(server, client, "DEL", "huge")
-    tally.check(got == 1 and server_took < LIMIT,
-                f"DEL of {FIELDS} fields: {ms(took)} round trip, {ms(server_took)} without waits for a core")
+    gone = Timed(server, client, "DEL", "huge")
+    gone.judge(tally, gone.reply == 1, f"DEL of {FIELDS} fields")
     tally.check(client.do("EXISTS", "huge") == 0 and client.do("DBSIZE") == 0, "it is gone")
     side_by_side(2, load_hash, server.port)
-    got, took, server_took = timed(server, client, "DEL", "huge")
-    tally.check(got == 1 and server_took < LIMIT,
-                f"the same straight after the load: {ms(took)}, {ms(server_took)} without waits for a core")
+    gone = Timed(server, client, "DEL", "huge")
+    gone.judge(tally, gone.reply == 1, "the same straight after the load")
     log = client.ask("SLOWLOG", "GET", "10")
     if isinstance(log, list):
         for entry in log:

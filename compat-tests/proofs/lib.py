@@ -315,16 +315,18 @@ class Server:
             pass
         return 0
 
-    def run_queue_seconds(self):
-        """For how long the process's threads were ready but had no core, the worst thread's."""
-        worst = {}
+    def ran_seconds(self, name):
+        """For how long the threads of this name have run on a core."""
+        total = 0
         for task in os.listdir(f"/proc/{self.pid}/task"):
+            at = f"/proc/{self.pid}/task/{task}/"
             try:
-                with open(f"/proc/{self.pid}/task/{task}/schedstat") as f:
-                    worst[task] = int(f.read().split()[1]) / 1e9
+                with open(at + "comm") as comm, open(at + "schedstat") as stat:
+                    if comm.read().strip() == name:
+                        total += int(stat.read().split()[0])
             except OSError:
                 pass
-        return worst
+        return total / 1e9
 
 
 class Sampler:
