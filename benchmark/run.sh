@@ -6,7 +6,7 @@
 #   benchmark/run.sh --quick                   a smoke run of everything, into target/benchmark
 #   benchmark/run.sh --sections strings,seed   some sections; the others keep their last figures
 #   benchmark/run.sh --only 'SET p16'          workloads whose name matches, into target/benchmark
-#   benchmark/run.sh --rounds 3 --seconds 5
+#   benchmark/run.sh --rounds 3 --seconds 5 --keys 1000000 --budget-mb 512
 #   benchmark/run.sh --report                  BENCHMARK_RESULTS.md from the records that are there
 #   benchmark/run.sh valkey=127.0.0.1:7001 kvrocks=10.0.0.5:6666:PID
 #                                              rivals: EMPTIED before each section; start them with
@@ -36,6 +36,7 @@ while [ $# -gt 0 ]; do
     --rounds) rounds=$2; shift ;;
     --seconds) seconds=$2; shift ;;
     --keys) keys=$2; shift ;;
+    --budget-mb) budget_mb=$2; shift ;;
     --report) report=yes ;;
     *=*:*) rivals+=("$1") ;;
     *) sed -n '2,/^set /s/^# \{0,1\}//p' "$0" | sed '$d'; exit 2 ;;
@@ -172,13 +173,15 @@ add_servers() {
 
 written() { awk '/^write_bytes/ { print $2 }' "/proc/${pid[$1]}/io" 2>/dev/null || echo 0; }
 
-# Waits until SERVER writes nothing for a second: flushes and compactions of a load are over.
+# Waits until SERVER writes nothing for two seconds: flushes and compactions of a load are over.
+# `settled` says how long that took; after five minutes it goes on anyway.
 settle() {
   local before now
+  settled=0
   [ -n "${pid[$1]:-}" ] || return 0
   before=$(written "$1")
-  for _ in $(seq 60); do
-    sleep 1
+  for settled in $(seq 2 2 300); do
+    sleep 2
     now=$(written "$1")
     [ "$now" = "$before" ] && return 0
     before=$now
@@ -355,7 +358,7 @@ make_cgroup() {
 }
 
 large() {
-  local limit=$((budget_mb * 3 / 2)) value=1000 count server shown
+  local limit=$((budget_mb * 3 / 2)) value=1000 count server shown waited round measure
   count=$((budget_mb * 10 * 1048576 / value))
   begin large "Data ten times the memory budget" \
     "$count keys with values of $value random bytes ($((budget_mb * 10)) MiB) at maxmemory ${budget_mb}mb, in a memory cgroup of $limit MiB that includes the page cache; 16 connections, pipeline 1. Redis can't hold this and has no column."
@@ -377,6 +380,7 @@ large() {
     # shellcheck disable=SC2086
     run_load "$server" load 1 --load true --op set --pipeline 16 $shape --record "$work/unsorted.jsonl"
     settle "$server"
+    waited=$settled
     for round in $(seq "$rounds"); do
       for measure in "${measures[@]:1}"; do
         [[ -z $only || ${measure%% |*} =~ $only ]] || continue
@@ -387,7 +391,7 @@ large() {
     done
     if [ "$server" = forgekv ]; then
       shown=$(sed -n 's/.*"server":"forgekv".*"peak_anonymous":\([0-9.]*\).*/\1/p' "$work/unsorted.jsonl" | sort -n | tail -1)
-      note "RssAnon of forgekv at its highest: ${shown%.*} MiB, of maxmemory $budget_mb MiB. Of the cgroup, page cache included: $(($(cat "$cgroup/memory.peak" "$cgroup/memory.max_usage_in_bytes" 2>/dev/null | head -1) / 1048576)) MiB of $limit; killed for memory: $(cat "$cgroup/memory.events" "$cgroup/memory.oom_control" 2>/dev/null | awk '$1 == "oom_kill" { print $2 }') times. Data on disk: $(du -sm "$work/data/forgekv" | cut -f1) MiB."
+      note "RssAnon of forgekv at its highest: ${shown%.*} MiB, of maxmemory $budget_mb MiB. Of the cgroup, page cache included: $(($(cat "$cgroup/memory.peak" "$cgroup/memory.max_usage_in_bytes" 2>/dev/null | head -1) / 1048576)) MiB of $limit; killed for memory: $(cat "$cgroup/memory.events" "$cgroup/memory.oom_control" 2>/dev/null | awk '$1 == "oom_kill" { print $2 }') times. Data on disk: $(du -sm "$work/data/forgekv" | cut -f1) MiB. It wrote on for $waited s after the load, before the reads began."
     fi
     stop "$server"
   done
