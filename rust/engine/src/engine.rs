@@ -29,8 +29,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Poll, Waker};
 
-/// A shard's active memtable takes at most this part of what memtables may take.
-const SEAL_SHARE: usize = 8;
 /// Lines that the eviction clock of a shard passes at most each time the budget is shared anew.
 const SHARE_STEPS: usize = 4096;
 
@@ -528,7 +526,7 @@ fn replay(
 impl Inner {
     /// Bytes of one shard's active memtable at which it is sealed at once, whatever the others hold.
     fn seal_at(&self) -> usize {
-        self.memtable_bytes.load(Ordering::Relaxed) as usize / SEAL_SHARE
+        (self.memtable_bytes.load(Ordering::Relaxed) / self.options.shard_share.max(1)) as usize
     }
 
     /// Seals the largest active memtables while all of them together take more than their half of the

@@ -49,6 +49,8 @@ fn shard(key: &[u8]) -> u8 {
 fn open(disk: &SimDisk, dead: &Arc<AtomicBool>, quiet_ms: u64) -> Engine {
     let options = Options {
         memtable_bytes: 1 << 20,
+        // Many small flushes.
+        shard_share: 160,
         memory_bytes: 8 << 20,
         segment_bytes: 32 << 10,
         log_bytes: 256 << 10,
