@@ -99,6 +99,8 @@ pub(crate) struct Connection {
     /// The socket was full: a task of its own sends the rest.
     sending: Cell<bool>,
     sent: Notify,
+    /// Somebody waits for `sent`.
+    is_awaited: Cell<bool>,
     is_killed: Cell<bool>,
     /// Since when the output has been over the soft limit; 0: it is not.
     over_since_ms: Cell<u64>,
@@ -128,6 +130,7 @@ pub(crate) fn start(
         queued: Cell::new(false),
         sending: Cell::new(false),
         sent: Notify::new(),
+        is_awaited: Cell::new(false),
         is_killed: Cell::new(false),
         over_since_ms: Cell::new(0),
     });
@@ -191,6 +194,8 @@ impl Connection {
         if !self.send_some(worker) {
             self.sending.set(true);
             tokio::task::spawn_local(self.clone().send_rest(worker.clone()));
+        } else if self.is_awaited.take() {
+            self.sent.notify_one();
         }
     }
 
@@ -743,13 +748,15 @@ impl Serving {
         }
     }
 
-    /// Waits while the client does not read its answers.
+    /// Waits while too many answers are on their way: the client does not read them, or the log is not
+    /// synced yet.
     async fn wait_for_reader(&self) {
         let connection = &self.connection;
-        while connection.sending.get()
+        while (connection.sending.get() || connection.queued.get())
             && !connection.is_killed.get()
             && connection.output.borrow().len() > MAX_UNREAD
         {
+            connection.is_awaited.set(true);
             connection.sent.notified().await;
         }
     }

@@ -70,8 +70,11 @@ impl Entry {
                 true
             }
             KeyPlan::Specs => {
-                let specs = self.specs.iter().filter(|spec| !spec.is_not_key());
-                specs.fold(true, |fits, spec| spec.positions(words, found) && fits)
+                let mut fits = true;
+                for spec in self.specs.iter().filter(|spec| !spec.is_not_key()) {
+                    fits &= spec.positions(words, found);
+                }
+                fits
             }
         }
     }

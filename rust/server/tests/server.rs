@@ -245,6 +245,25 @@ fn a_client_that_leaves_its_answers_unread_is_closed() {
 }
 
 #[test]
+fn large_answers_wait_for_the_sync_and_all_arrive() {
+    let server = Running::start(|c| c.wal_sync_mode = WalSyncMode::Always);
+    let mut client = server.client();
+    let value = "x".repeat(300_000);
+    assert_eq!(show(&client.ask(&["SET", "big", &value])), "OK");
+    let mut bytes = Vec::new();
+    for n in 0..100 {
+        bytes.extend(encode_command(&["SET".to_owned(), "n".to_owned(), n.to_string()]));
+        bytes.extend(encode_command(&["GET", "big"]));
+    }
+    client.send(&bytes);
+    for _ in 0..100 {
+        assert_eq!(show(&client.receive().unwrap()), "OK");
+        let Some(Value::Bulk(bytes)) = client.receive() else { panic!() };
+        assert_eq!(bytes.len(), value.len());
+    }
+}
+
+#[test]
 fn idle_clients_are_closed() {
     let server = Running::start(|c| c.timeout = 1);
     let mut client = server.client();
@@ -424,7 +443,7 @@ fn many_clients_on_all_workers() {
                 let mut client = Client::new(std::net::TcpStream::connect(address).unwrap());
                 for round in 0..200 {
                     assert_eq!(client.line(&format!("SET t:{n}:{round} {round}")), "OK");
-                    assert_eq!(client.line("INCR shared").parse::<u64>().is_ok(), true);
+                    assert!(client.line("INCR shared").parse::<u64>().is_ok());
                     assert_eq!(client.line(&format!("GET t:{n}:{round}")), round.to_string());
                 }
             })

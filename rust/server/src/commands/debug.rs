@@ -135,6 +135,7 @@ fn digest_value(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>)
     Ok(())
 }
 
+#[expect(clippy::approx_constant, reason = "Redis answers this number")]
 fn protocol(_: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     let kind = args.next()?;
     match kind.to_ascii_lowercase().as_slice() {

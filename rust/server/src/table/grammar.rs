@@ -108,7 +108,7 @@ impl Words {
             '<' | '>' => 1,
             _ => self
                 .rest
-                .find(|c: char| matches!(c, ' ' | '[' | ']' | '|' | '<' | '>'))
+                .find([' ', '[', ']', '|', '<', '>'])
                 .unwrap_or(self.rest.len()),
         };
         let (word, rest) = self.rest.split_at(end);

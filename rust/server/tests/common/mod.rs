@@ -1,6 +1,7 @@
 //! A server in this process, on a free port and a directory of its own, and a small client.
 
 #![allow(dead_code, reason = "each test file uses a part")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use forgekv_engine::disk::RealDisk;
 use forgekv_resp::{Value, encode_command};
