@@ -10,7 +10,8 @@ use crate::schema::Records;
 use crate::view::{Read, Surroundings, Write};
 use forgekv_base::rng;
 use forgekv_engine::disk::Disk;
-use forgekv_engine::{Batch, Engine, Error, Guard, Options, ShardSet};
+use forgekv_engine::{Batch, Engine, Error, Finding, Guard, Options, ShardSet};
+use std::path::Path;
 use std::sync::Arc;
 
 /// Under this name the engine keeps the seed of places.
@@ -78,6 +79,15 @@ impl Store {
         self.engine.sync()?;
         self.shared.map.install(record, 0);
         Ok(())
+    }
+
+    /// Examines a directory that nobody has open, every byte of it; with `repair` saves what can be saved.
+    ///
+    /// # Errors
+    /// As [`forgekv_engine::check`].
+    pub fn check(disk: &Arc<dyn Disk>, dir: &Path, repair: bool) -> Result<Vec<Finding>> {
+        let shared = Arc::new(Shared { map: DbMap::new(1), expiry: Expiry::default() });
+        Ok(forgekv_engine::check(disk, dir, &Records { shared }, repair)?)
     }
 
     /// The engine: locks, loads, log, figures.

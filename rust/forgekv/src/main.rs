@@ -4,6 +4,7 @@
 //! Exit codes: 0 after an orderly end, 1 when the server could not start or stop in order.
 
 mod allocator;
+mod check;
 mod local_time;
 mod log;
 mod notify;
@@ -44,7 +45,7 @@ fn run() -> Result<ExitCode, String> {
             print(&version(&name.to_string_lossy()))
         }
         Invocation::Help => print(&help()),
-        Invocation::Check(_) => Err("forgekv check: there is no such command yet".into()),
+        Invocation::Check(args) => check::check(&args),
         Invocation::Serve(startup) => serve::serve(&startup),
     }
 }

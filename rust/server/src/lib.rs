@@ -12,5 +12,6 @@ mod session;
 mod table;
 mod worker;
 
+pub use road::embedded::Embedded;
 pub use server::{Server, Setup, StartError, Stopper};
 pub use table::{Described, describe};

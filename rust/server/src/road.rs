@@ -15,6 +15,10 @@
 //! A reply is written straight into the connection's output. What an attempt wrote that did not come to
 //! its end is taken back.
 
+#![expect(clippy::result_large_err, reason = "what was loaded goes back without an allocation")]
+
+pub(crate) mod embedded;
+
 use crate::commands::{Args, Flags, Handler, args::wrong_number};
 use crate::config::{Config, Protection};
 use crate::info::WorkerStats;
@@ -245,14 +249,7 @@ fn run(
             return Outcome::Again(Box::new(Again { why, loads, shards, once, command }));
         }
     };
-    let call = Call {
-        entry,
-        words,
-        keys,
-        db: session.db,
-        limits: &turn.settings.limits,
-        once,
-    };
+    let call = Call { entry, words, keys, db: session.db, limits: &turn.settings.limits, once };
     let mut reply = Reply::new(out, session.proto);
     let attempt = match entry.command.handler {
         Handler::Admin(_) => survey(turn, session, &call, guard, &mut reply),
@@ -325,6 +322,8 @@ fn attempt<'e>(
     *batch = parts.batch;
     let mut guard = parts.guard;
     let wrote = !batch.is_empty();
+    // Short of space, what does not grow goes on.
+    batch.set_essential(!call.entry.flags.has(Flags::GROWS));
     let (hits, misses) = match call.entry.command.handler {
         Handler::Read(_) => (parts.hits, parts.misses),
         _ => (0, 0),
@@ -427,6 +426,7 @@ pub(crate) fn run_reserved(
             Err((forgekv_engine::Error::NotHeld(_), _)) if shards != ShardSet::ALL => {
                 shards = ShardSet::ALL;
             }
+            Err((forgekv_engine::Error::Busy(shard), _)) => store.engine().wait_free_here(shard),
             Err((why, _)) => {
                 refuse(&mut Reply::new(&mut out, job.proto), &Error::Engine(why));
                 return (out, Done { lsn: store.engine().log_appended(), ..Done::default() });
@@ -517,10 +517,15 @@ fn gate<'t>(
         turn.stats.rejected(entry.id);
         return Err(NOAUTH.as_bytes().into());
     }
+    if entry.flags.has(Flags::GROWS) && config.is_below_floor() {
+        turn.stats.rejected(entry.id);
+        return Err(OOM.as_bytes().into());
+    }
     Ok(entry)
 }
 
 const NOAUTH: &str = "NOAUTH Authentication required.";
+const OOM: &str = "OOM command not allowed when used memory > 'maxmemory'.";
 const DEBUG_REFUSED: &str = "ERR DEBUG command not allowed. If the enable-debug-command option is \
      set to \"local\", you can run it from a local connection, otherwise you need to set this option \
      in the configuration file, and then restart the server.";
