@@ -268,6 +268,12 @@ check_acknowledged() {
 # ---- The proof ----
 
 find_engine
+for compose in "docker compose" docker-compose; do
+  $compose version >/dev/null 2>&1 || continue
+  $compose -f docker/compose.yaml config >/dev/null || fail "compose.yaml"
+  ok "compose.yaml is valid"
+  break
+done
 build_image
 docker volume create "$volume" >/dev/null
 
