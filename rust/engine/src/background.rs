@@ -99,12 +99,12 @@ fn keep_house(weak: &Weak<Inner>) {
             inner.bound_log();
             inner.find_pressure();
             if inner.log.failure().is_some()
-                && ticks % 10 == 0
+                && ticks.is_multiple_of(10)
                 && let Err(e) = inner.replace_log()
             {
                 tracing::error!("the log has failed and could not be replaced yet: {e}");
             }
-            if ticks % 10 == 0 {
+            if ticks.is_multiple_of(10) {
                 inner.check_space();
                 inner.remove_obsolete();
                 inner.share_memory();
@@ -630,7 +630,7 @@ impl Inner {
             shard.idle.saw(lsn);
             from_tables = from_tables.max(compaction::write_delay(&version, &self.options));
         }
-        let delay = from_memtables.max(from_tables as u64).min(20_000);
+        let delay = from_memtables.max(from_tables).min(20_000);
         self.delay_us.store(delay, Ordering::Relaxed);
     }
 }

@@ -159,6 +159,7 @@ impl Batch {
 
     /// Stages a change of a value: the `remove` bytes at `at` of `base`, what the key holds now, give way
     /// to `insert`. Positions beyond the end are taken as the end.
+    #[expect(clippy::too_many_arguments, reason = "the fields of a patch")]
     pub fn patch(
         &mut self,
         shard: u8,

@@ -131,7 +131,7 @@ impl Shard {
                 return None;
             }
             spins += 1;
-            if spins % 64 == 0 {
+            if spins.is_multiple_of(64) {
                 // The holder may have lost its core.
                 std::thread::yield_now();
             } else {
