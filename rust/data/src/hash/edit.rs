@@ -245,13 +245,7 @@ impl<'k> Edit<'k> {
         }
     }
 
-    fn drop_element(
-        &mut self,
-        r: &mut Read<'_>,
-        field: &[u8],
-        sub: &Sub,
-        expire_ms: Option<u64>,
-    ) {
+    fn drop_element(&mut self, r: &mut Read<'_>, field: &[u8], sub: &Sub, expire_ms: Option<u64>) {
         let Body::Exploded(exploded) = &mut self.body else { return };
         r.stage_element_deletion(self.key, exploded.generation, sub.bytes());
         if let Some(old) = expire_ms {
@@ -355,8 +349,8 @@ impl<'k> Edit<'k> {
     ///
     /// # Errors
     /// `Again` when a field was not in memory.
-    pub(super) fn finish(self, r: &mut Read<'_>, events: &[&'static str]) -> Result<()> {
-        if let Some(missed) = self.missed {
+    pub(super) fn finish(&mut self, r: &mut Read<'_>, events: &[&'static str]) -> Result<()> {
+        if let Some(missed) = self.missed.take() {
             return Err(missed);
         }
         let key = self.key;
@@ -384,11 +378,11 @@ impl<'k> Edit<'k> {
         Ok(())
     }
 
-    fn put(self, r: &mut Read<'_>) -> Result<()> {
+    fn put(&mut self, r: &mut Read<'_>) -> Result<()> {
         let (key, entered) = (self.key, self.entered);
         let expire_ms = self.expire_ms;
-        match self.body {
-            Body::Packed(mut buffer) => {
+        match &mut self.body {
+            Body::Packed(buffer) => {
                 if buffer.len() >= PATCH_MIN
                     && !buffer.is_timed()
                     && let Some((splice, insert)) = buffer.splice_made()

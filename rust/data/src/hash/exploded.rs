@@ -143,7 +143,10 @@ mod tests {
         }
         assert!(Element::decode(b"").is_err() && Element::decode(b"\x01abc").is_err());
         let sub = Sub::new(3, b"field");
-        assert_eq!(parse_sub(sub.bytes()).unwrap(), (xxh3_64_with_seed(b"field", 3), &b"field"[..]));
+        assert_eq!(
+            parse_sub(sub.bytes()).unwrap(),
+            (xxh3_64_with_seed(b"field", 3), &b"field"[..])
+        );
         assert!(parse_sub(b"short").is_err());
     }
 }

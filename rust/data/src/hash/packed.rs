@@ -76,13 +76,39 @@ impl<'a> Packed<'a> {
 
     #[inline]
     pub(super) fn find(&self, field: &[u8]) -> Result<Option<Entry<'a>>> {
-        let mut entries = self.entries();
-        while let Some(entry) = entries.next()? {
-            if entry.field == field {
-                return Ok(Some(entry));
-            }
+        let Some(rest) = self.at(field)? else { return Ok(None) };
+        let (entry, _) = parse(self.timed, rest).ok_or_else(broken)?;
+        Ok(Some(entry))
+    }
+
+    /// The bytes from the entry of a field on.
+    #[inline]
+    fn at(&self, field: &[u8]) -> Result<Option<&'a [u8]>> {
+        let lead = if self.timed { 10 } else { 2 };
+        let last = field.last();
+        let mut rest = self.entries;
+        loop {
+            let next = match *rest {
+                [] => return Ok(None),
+                // Nearly all: each length is one byte.
+                [field_len, value_len, ..] if (field_len | value_len) < 0x80 => {
+                    let field_end = lead + usize::from(field_len);
+                    // The last byte first: names often begin alike.
+                    if usize::from(field_len) == field.len()
+                        && (last.is_none() || rest.get(field_end - 1) == last)
+                        && rest.get(lead..field_end) == Some(field)
+                    {
+                        return Ok(Some(rest));
+                    }
+                    rest.get(field_end + usize::from(value_len)..)
+                }
+                _ => match parse(self.timed, rest) {
+                    Some((entry, _)) if entry.field == field => return Ok(Some(rest)),
+                    parsed => parsed.map(|(_, next)| next),
+                },
+            };
+            rest = next.ok_or_else(broken)?;
         }
-        Ok(None)
     }
 }
 
@@ -229,16 +255,11 @@ impl Buffer {
     /// An entry, and where it stands.
     #[inline]
     pub(super) fn find(&self, field: &[u8]) -> Result<Option<(Spot, Entry<'_>)>> {
-        let mut entries = self.packed().entries();
-        loop {
-            let start = self.body.len() - entries.rest.len();
-            let Some(entry) = entries.next()? else { return Ok(None) };
-            if entry.field == field {
-                let range = start..self.body.len() - entries.rest.len();
-                let (value_len, expire_ms) = (entry.value.len(), entry.expire_ms);
-                return Ok(Some((Spot { range, value_len, expire_ms }, entry)));
-            }
-        }
+        let Some(rest) = self.packed().at(field)? else { return Ok(None) };
+        let (entry, after) = parse(self.timed, rest).ok_or_else(broken)?;
+        let range = self.body.len() - rest.len()..self.body.len() - after.len();
+        let (value_len, expire_ms) = (entry.value.len(), entry.expire_ms);
+        Ok(Some((Spot { range, value_len, expire_ms }, entry)))
     }
 
     /// Writes an entry, in the place of `spot` if that is given and at the end otherwise.
@@ -408,7 +429,10 @@ mod tests {
         assert_eq!(first_expiry(&body), Some(0x0102));
         assert!(Packed::decode(true, &body[..7]).is_err());
         let cut = Packed::decode(true, &body[..body.len() - 1]).unwrap();
-        assert!(cut.find(b"x").is_err() && cut.find(b"ab").unwrap().is_some());
+        assert!(cut.find(b"y").is_err() && cut.find(b"x").is_err());
+        assert!(cut.find(b"ab").unwrap().is_some());
+        let cut = Packed::decode(false, b"\x02\x03abc").unwrap();
+        assert!(cut.find(b"x").is_err() && cut.count().is_err());
     }
 
     #[test]
@@ -451,11 +475,14 @@ mod tests {
         put(&mut buffer, b"a", &[7; 200], None);
         put(&mut buffer, b"c", b"x", Some(50));
         buffer.set_expiry(b"b", Some(40)).unwrap();
-        assert_eq!(all(&buffer), [
-            (b"a".to_vec(), vec![7; 200], None),
-            (b"b".to_vec(), vec![], Some(40)),
-            (b"c".to_vec(), b"x".to_vec(), Some(50)),
-        ]);
+        assert_eq!(
+            all(&buffer),
+            [
+                (b"a".to_vec(), vec![7; 200], None),
+                (b"b".to_vec(), vec![], Some(40)),
+                (b"c".to_vec(), b"x".to_vec(), Some(50)),
+            ]
+        );
         assert_eq!(buffer.seal().unwrap().1, Some(40));
         let (spot, _) = buffer.find(b"a").unwrap().unwrap();
         buffer.remove(spot);

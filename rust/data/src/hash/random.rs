@@ -243,16 +243,23 @@ impl Large<'_> {
         let to = end.as_ref().map_or(Bound::Unbounded, |end| Bound::Excluded(&end[..]));
         let mut left = nth;
         let generation = self.exploded.generation;
-        r.scan_elements(self.key, generation, Bound::Included(&start), to, false, &mut |sub, bytes| {
-            if left > 0 {
-                left -= 1;
-                return Ok(ControlFlow::Continue(()));
-            }
-            let element = Element::decode(bytes)?;
-            if element.is_live(self.now_ms) {
-                each(sub, element.value)?;
-            }
-            Ok(ControlFlow::Break(()))
-        })
+        r.scan_elements(
+            self.key,
+            generation,
+            Bound::Included(&start),
+            to,
+            false,
+            &mut |sub, bytes| {
+                if left > 0 {
+                    left -= 1;
+                    return Ok(ControlFlow::Continue(()));
+                }
+                let element = Element::decode(bytes)?;
+                if element.is_live(self.now_ms) {
+                    each(sub, element.value)?;
+                }
+                Ok(ControlFlow::Break(()))
+            },
+        )
     }
 }

@@ -11,12 +11,7 @@ use crate::record;
 
 impl Read<'_> {
     /// Stages a header and, as far as the key's own expiry goes, its entry in the TTL index.
-    pub(crate) fn stage_header(
-        &mut self,
-        key: Key<'_>,
-        header: &Header<'_>,
-        before: Option<u64>,
-    ) {
+    pub(crate) fn stage_header(&mut self, key: Key<'_>, header: &Header<'_>, before: Option<u64>) {
         let record = record::HeaderKey::new(self.physical_db, key);
         let (n, prefix) = header.prefix();
         let prefix = prefix.get(..n).unwrap_or_default();

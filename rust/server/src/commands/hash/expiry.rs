@@ -29,8 +29,7 @@ const NOT_ABOVE_ZERO: &str = "ERR Parameter `numFields` should be greater than 0
 const NOT_POSITIVE: &str = "ERR Number of fields must be a positive integer";
 const NEGATIVE: &str = "ERR invalid expire time, must be >= 0";
 const ONE_CONDITION: &str = "ERR Only one of FXX or FNX arguments can be specified";
-const ONE_EXPIRY: &str =
-    "ERR Only one of EX, PX, EXAT, PXAT or KEEPTTL arguments can be specified";
+const ONE_EXPIRY: &str = "ERR Only one of EX, PX, EXAT, PXAT or KEEPTTL arguments can be specified";
 
 /// How a moment is written.
 #[derive(Clone, Copy)]
@@ -98,12 +97,8 @@ fn expire(
 ) -> Result<()> {
     let key = hash_key(db, args)?;
     let at_ms = unit.moment(args, db.now_ms())?;
-    let conditions = [
-        ("NX", When::HasNone),
-        ("XX", When::HasOne),
-        ("GT", When::Later),
-        ("LT", When::Earlier),
-    ];
+    let conditions =
+        [("NX", When::HasNone), ("XX", When::HasOne), ("GT", When::Later), ("LT", When::Earlier)];
     let when = conditions.into_iter().find(|(word, _)| args.flag(word));
     let when = when.map_or(When::Always, |(_, when)| when);
     let fields = fields(args, NOT_ABOVE_ZERO)?;
@@ -164,19 +159,11 @@ fn expiries(
     })
 }
 
-pub(super) fn httl(
-    db: &mut Read<'_>,
-    args: &mut Args<'_>,
-    reply: &mut Reply<'_>,
-) -> Result<()> {
+pub(super) fn httl(db: &mut Read<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     expiries(db, args, reply, |at, now| at.saturating_sub(now).div_ceil(1000))
 }
 
-pub(super) fn hpttl(
-    db: &mut Read<'_>,
-    args: &mut Args<'_>,
-    reply: &mut Reply<'_>,
-) -> Result<()> {
+pub(super) fn hpttl(db: &mut Read<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     expiries(db, args, reply, |at, now| at.saturating_sub(now))
 }
 
@@ -218,11 +205,7 @@ pub(super) fn hgetdel(
     hash::get_delete(db, key, fields, &mut |found| value(reply, found))
 }
 
-pub(super) fn hgetex(
-    db: &mut Write<'_>,
-    args: &mut Args<'_>,
-    reply: &mut Reply<'_>,
-) -> Result<()> {
+pub(super) fn hgetex(db: &mut Write<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     let key = hash_key(db, args)?;
     let how = if args.flag("PERSIST") {
         Retime::Clear
@@ -236,11 +219,7 @@ pub(super) fn hgetex(
     hash::get_retime(db, key, fields, how, &mut |found| value(reply, found))
 }
 
-pub(super) fn hsetex(
-    db: &mut Write<'_>,
-    args: &mut Args<'_>,
-    reply: &mut Reply<'_>,
-) -> Result<()> {
+pub(super) fn hsetex(db: &mut Write<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     let key = args.key()?;
     let (mut how, mut existing) = (None, Existing::Any);
     while !args.flag("FIELDS") {
