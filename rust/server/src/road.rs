@@ -15,8 +15,6 @@
 //! A reply is written straight into the connection's output. What an attempt wrote that did not come to
 //! its end is taken back.
 
-#![expect(clippy::result_large_err, reason = "what was loaded goes back without an allocation")]
-
 pub(crate) mod embedded;
 
 use crate::commands::{Args, Flags, Handler, args::wrong_number};

@@ -20,7 +20,7 @@ use parking_lot::{Condvar, Mutex};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -29,6 +29,8 @@ use tokio::sync::Notify;
 const REPLICATION_ID: &str = "replication-id";
 /// How long opening the data again waits for those who still hold it.
 const REOPEN_PATIENCE: Duration = Duration::from_secs(60);
+/// How long closing the data waits for the workers to let go of it.
+const RELEASE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a server is started with.
 pub struct Setup {
@@ -89,6 +91,8 @@ pub(crate) struct Shared {
     set_log_level: Box<dyn Fn(LogLevel) + Send + Sync>,
     store: Mutex<Option<Store>>,
     store_opened: Notify,
+    /// Workers that have let go of the store that is being closed.
+    pub(crate) released: AtomicUsize,
     listeners: Mutex<Option<Listeners>>,
     stopping: Mutex<bool>,
     stop: Condvar,
@@ -148,6 +152,7 @@ impl Server {
             set_log_level,
             store: Mutex::new(None),
             store_opened: Notify::new(),
+            released: AtomicUsize::new(0),
             listeners: Mutex::new(None),
             stopping: Mutex::new(false),
             stop: Condvar::new(),
@@ -283,14 +288,22 @@ impl Shared {
         let Some(store) = self.store.lock().take() else {
             return Err("the data is being opened already".into());
         };
+        // Nobody is to find it closed: commands wait from here on until it is open again.
+        self.released.store(0, Relaxed);
+        for mailbox in &self.mailboxes {
+            mailbox.send(Mail::Store);
+        }
+        let deadline = clock::monotonic_us() + RELEASE_PATIENCE.as_micros() as u64;
+        while self.released.load(Relaxed) < self.mailboxes.len()
+            && clock::monotonic_us() < deadline
+        {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         // A last sync, so that what follows is a recovery of all that was acknowledged.
         if let Err(e) = store.engine().close() {
             tracing::error!("the data was not closed well: {e}");
         }
         drop(store);
-        for mailbox in &self.mailboxes {
-            mailbox.send(Mail::Store);
-        }
         let config = self.config.current();
         let deadline = clock::monotonic_us() + REOPEN_PATIENCE.as_micros() as u64;
         loop {
@@ -299,7 +312,7 @@ impl Shared {
                     self.install(store);
                     return Ok(());
                 }
-                // Others let go of it as soon as they have read their mail.
+                // A command under way lets go of it when it is done.
                 Err(forgekv_data::Error::Engine(EngineError::Locked(_)))
                     if clock::monotonic_us() < deadline =>
                 {

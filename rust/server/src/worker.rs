@@ -184,6 +184,7 @@ async fn desk(worker: Rc<Worker>) {
                 Mail::Store => {
                     let store = worker.server.store();
                     *worker.store.borrow_mut() = store;
+                    worker.server.released.fetch_add(1, Ordering::Relaxed);
                 }
                 Mail::Stop => worker.is_stopping.set(true),
             }

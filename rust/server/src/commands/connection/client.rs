@@ -214,6 +214,8 @@ fn close(ctx: &mut Admin<'_>, filter: &Filter<'_>, me: u64) -> usize {
         if client.id == me {
             ctx.then = Some(Then::Close);
         } else {
+            // It is gone from the lists when this command is answered.
+            ctx.server.clients.remove(client.id);
             ctx.server.close_client(client.worker, client.id);
         }
     }
