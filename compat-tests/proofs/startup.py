@@ -6,9 +6,10 @@ import random
 import shutil
 import signal
 import socket
+import subprocess
 import time
 
-from lib import MIB, QUICK, Client, ReplyError, Server, Task, disk_usage, main, value, work_dir
+from lib import BINARY, MIB, QUICK, Client, ReplyError, Server, Task, disk_usage, main, value, work_dir
 
 LOG = (256 if QUICK else 1024) * MIB
 TRIALS = 4 if QUICK else 20
@@ -213,15 +214,27 @@ def outcome(data, path):
         server.kill()
 
 
+def check(data):
+    """What `forgekv check DIR` says: its exit code and its words; None where there is no such command."""
+    done = subprocess.run([BINARY, "check", data], capture_output=True, text=True, timeout=120)
+    text = done.stdout + done.stderr
+    return None if "no such command" in text else (done.returncode, text)
+
+
 def damage(tally):
     rng = random.Random(5)
     clean, crashed = filled("stop"), filled("kill")
+    whole = check(clean)
+    if whole is None:
+        tally.skip("this program has no subcommand check")
+    else:
+        tally.check(whole[0] == 0, f"forgekv check finds nothing in a whole directory ({whole[0]})")
     for kind, source in (("table", clean), ("manifest", clean), ("log", crashed)):
         paths = targets(source, kind)
         if not paths:
             tally.skip(f"there is no {kind} to damage")
             continue
-        results, examples = {}, {}
+        results, examples, unseen = {}, {}, []
         for trial in range(TRIALS):
             at = os.path.join(work_dir(), "data")
             shutil.copytree(source, at)
@@ -241,7 +254,11 @@ def damage(tally):
                     byte = f.read(1)[0]
                     f.seek(offset)
                     f.write(bytes([byte ^ (1 << rng.randrange(8))]))
+            found = check(at) if whole else None
             what, said = outcome(at, path)
+            if found and (found[0] == 0 or os.path.basename(path) not in found[1]):
+                if what != "all data right":
+                    unseen.append(f"{os.path.relpath(path, at)} at {offset}: {found[0]} {found[1][-200:].strip()}")
             if cut:
                 what = "cut: " + what
             results[what] = results.get(what, 0) + 1
@@ -250,6 +267,8 @@ def damage(tally):
         bad = [w for w in results if any(x in w for x in ("WRONG", "PANIC", "UNCLEAR"))]
         tally.check(not bad, f"{kind}, {TRIALS} times one byte flipped or cut: "
                     + ", ".join(f"{n} {w}" for w, n in results.items()))
+        if whole:
+            tally.check(not unseen, f"forgekv check names the damaged file each time {unseen[:2] or ''}")
         for what in results:
             if what in bad or "named" in what:
                 tally.figure(f"{what}: {examples[what]}")
