@@ -172,8 +172,9 @@ impl Check<'_> {
     fn log(&mut self, state: &State, repair: bool) -> Result<()> {
         let dir = log::dir_in(self.dir);
         if list(&**self.disk, &dir)?.is_empty() {
-            // A directory that never got as far as a log.
-            let fresh = state.tables().next().is_none() && state.log_start == 0;
+            // A checkpoint that nobody has opened yet, or a directory that never got as far as a log:
+            // nothing is said to have been in one.
+            let fresh = state.log_start == 0 && state.shards.iter().all(|s| s.flushed_lsn == 0);
             if !fresh {
                 let what = "there is no log";
                 self.findings.push(Finding::of(Error::corrupt(&dir, 0, what), &dir));
