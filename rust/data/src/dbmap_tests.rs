@@ -98,7 +98,10 @@ fn a_power_cut_keeps_keys_and_map_together() {
         if seed % 2 == 0 {
             assert_eq!((count, after), (1, true));
         } else {
-            assert!([(300, false), (0, false), (1, true)].contains(&(count, after)), "{count} {after}");
+            assert!(
+                [(300, false), (0, false), (1, true)].contains(&(count, after)),
+                "{count} {after}"
+            );
         }
         db.compact();
         assert_eq!((db.count(), db.records(record::SPACE_HEADER) as u64), (count, count));

@@ -36,7 +36,9 @@ impl Error {
 impl From<engine::Error> for Error {
     fn from(e: engine::Error) -> Error {
         match e {
-            engine::Error::Miss | engine::Error::Busy(_) | engine::Error::NotHeld(_) => Error::Again(e),
+            engine::Error::Miss | engine::Error::Busy(_) | engine::Error::NotHeld(_) => {
+                Error::Again(e)
+            }
             other => Error::Engine(other),
         }
     }

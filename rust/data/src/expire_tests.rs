@@ -48,7 +48,11 @@ fn the_cycle_reaps_what_has_expired() {
     db.set("other", "v", Some(NOW + 10));
     db.db = 0;
     assert_eq!(db.reap(7), (0, 0));
-    assert_eq!(db.store().due_shards(db.now_ms), ShardSet::default(), "nothing to do: nobody is woken");
+    assert_eq!(
+        db.store().due_shards(db.now_ms),
+        ShardSet::default(),
+        "nothing to do: nobody is woken"
+    );
     db.now_ms = NOW + 11;
     assert_eq!(db.reap(7), (201, 0));
     assert_eq!(db.expired, 201);

@@ -70,7 +70,10 @@ impl Db {
     }
 
     /// Several commands, one commit; what the last one answers.
-    pub(crate) fn transaction<T>(&mut self, f: impl FnOnce(&mut Running<'_>) -> Result<T>) -> Result<T> {
+    pub(crate) fn transaction<T>(
+        &mut self,
+        f: impl FnOnce(&mut Running<'_>) -> Result<T>,
+    ) -> Result<T> {
         self.seed += 1;
         let around = Surroundings {
             now_ms: self.now_ms,
@@ -96,7 +99,8 @@ impl Db {
             }
             (result, running.events, running.expired)
         });
-        self.events = events.iter().map(|e| format!("{}:{}@{}", e.name, text(&e.key), e.db)).collect();
+        self.events =
+            events.iter().map(|e| format!("{}:{}@{}", e.name, text(&e.key), e.db)).collect();
         self.expired += expired;
         result
     }
@@ -132,8 +136,12 @@ impl Db {
                 w.put_element(key, generation, &i.to_be_bytes(), format!("v{i}").as_bytes());
             }
             let body = exploded_body(generation, u64::from(n), b"more");
-            let header =
-                Header { kind: Kind::List, encoding: encoding::EXPLODED, expire_ms: None, body: &body };
+            let header = Header {
+                kind: Kind::List,
+                encoding: encoding::EXPLODED,
+                expire_ms: None,
+                body: &body,
+            };
             w.put_header(key, &header, None);
             Ok(generation)
         })

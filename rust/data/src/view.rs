@@ -339,7 +339,12 @@ impl<'e> Read<'e> {
     ///
     /// # Errors
     /// `Again` when it has to be loaded.
-    pub fn element(&mut self, owner: Key<'_>, generation: u64, sub: &[u8]) -> Result<Option<&[u8]>> {
+    pub fn element(
+        &mut self,
+        owner: Key<'_>,
+        generation: u64,
+        sub: &[u8],
+    ) -> Result<Option<&[u8]>> {
         let record = record::ElementKey::new(generation, sub);
         self.get(owner.shard(), record.hash(), record.bytes())
     }
@@ -466,7 +471,8 @@ impl<'e> Write<'e> {
             return Ok(());
         }
         let base = view.guard.get(shard, hash, key)?;
-        let base = base.ok_or_else(|| Error::broken("an element that should be there is missing"))?;
+        let base =
+            base.ok_or_else(|| Error::broken("an element that should be there is missing"))?;
         view.batch.patch(shard, hash, key, base, at, remove, insert);
         Ok(())
     }

@@ -294,8 +294,7 @@ impl Shared {
             mailbox.send(Mail::Store);
         }
         let deadline = clock::monotonic_us() + RELEASE_PATIENCE.as_micros() as u64;
-        while self.released.load(Relaxed) < self.mailboxes.len()
-            && clock::monotonic_us() < deadline
+        while self.released.load(Relaxed) < self.mailboxes.len() && clock::monotonic_us() < deadline
         {
             std::thread::sleep(Duration::from_millis(1));
         }

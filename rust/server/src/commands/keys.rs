@@ -7,9 +7,7 @@ mod walk;
 
 use super::command::HELP;
 use super::{Args, Command, Family, container, read, write};
-use expiry::{
-    expire, expireat, expiretime, persist, pexpire, pexpireat, pexpiretime, pttl, ttl,
-};
+use expiry::{expire, expireat, expiretime, persist, pexpire, pexpireat, pexpiretime, pttl, ttl};
 use forgekv_base::number::parse_i64;
 use forgekv_data::{Error, NOT_AN_INTEGER, Read, Result, SYNTAX, Write, dbmap, keys};
 use forgekv_resp::Reply;
@@ -377,7 +375,11 @@ fn object_encoding(db: &mut Read<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>
 }
 
 fn object_refcount(db: &mut Read<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
-    if keys::exists(db, args.key()?)? { reply.int(1) } else { reply.null() }
+    if keys::exists(db, args.key()?)? {
+        reply.int(1)
+    } else {
+        reply.null()
+    }
     Ok(())
 }
 

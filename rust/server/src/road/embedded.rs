@@ -4,7 +4,7 @@
 //! There is no session and no configuration, so commands about those answer with an error. What a call has
 //! written survives the process when the call returns, and the machine if the mode is `Always`.
 
-use super::{Call, Once, attempt, keys, refuse, shards, unknown_command, unknown_subcommand};
+use super::{Call, Done, Once, attempt, keys, refuse, shards, unknown_command, unknown_subcommand};
 use crate::commands::{Handler, args::wrong_number};
 use crate::table::{Entry, Named, Table};
 use forgekv_base::clock;
@@ -100,11 +100,10 @@ impl Embedded {
                 attempt(&self.store, &call, guard, &mut batch, &mut reply)
             });
             let refusal = match done {
-                Ok(done) if done.wrote => match self.acknowledge() {
+                Ok(done) => match self.acknowledge(done) {
                     Ok(()) => return,
                     Err(e) => e,
                 },
-                Ok(_) => return,
                 Err((EngineError::NotHeld(_), _)) if held != ShardSet::ALL => {
                     held = ShardSet::ALL;
                     continue;
@@ -120,17 +119,17 @@ impl Embedded {
         }
     }
 
-    /// Makes what was written survive what the mode promises, and slows the writer down while flushes do not
-    /// keep up.
-    fn acknowledge(&self) -> Result<(), EngineError> {
+    /// Makes what the call wrote, or has seen of others, survive what the mode promises, and slows a writer
+    /// down while flushes do not keep up.
+    fn acknowledge(&self, done: Done) -> Result<(), EngineError> {
         let engine = self.store.engine();
-        if self.is_always {
+        if self.is_always && done.lsn > engine.log_synced() {
             engine.sync()?;
-        } else {
+        } else if done.lsn > engine.log_written() {
             engine.log_write()?;
         }
         let delay_us = engine.write_delay_us();
-        if delay_us > 0 {
+        if done.wrote && delay_us > 0 {
             std::thread::sleep(Duration::from_micros(delay_us));
         }
         Ok(())

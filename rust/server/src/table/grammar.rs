@@ -106,10 +106,7 @@ impl Words {
         let end = match first {
             '[' | ']' | '|' => 1,
             '<' | '>' => 1,
-            _ => self
-                .rest
-                .find([' ', '[', ']', '|', '<', '>'])
-                .unwrap_or(self.rest.len()),
+            _ => self.rest.find([' ', '[', ']', '|', '<', '>']).unwrap_or(self.rest.len()),
         };
         let (word, rest) = self.rest.split_at(end);
         self.rest = rest;

@@ -19,11 +19,7 @@ const IN_MILLISECONDS: Clock = Clock { unit: 1, relative: true };
 const AT_SECOND: Clock = Clock { unit: 1000, relative: false };
 const AT_MILLISECOND: Clock = Clock { unit: 1, relative: false };
 
-pub(super) fn expire(
-    db: &mut Write<'_>,
-    args: &mut Args<'_>,
-    reply: &mut Reply<'_>,
-) -> Result<()> {
+pub(super) fn expire(db: &mut Write<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     set(db, args, reply, IN_SECONDS)
 }
 
@@ -51,12 +47,7 @@ pub(super) fn pexpireat(
     set(db, args, reply, AT_MILLISECOND)
 }
 
-fn set(
-    db: &mut Write<'_>,
-    args: &mut Args<'_>,
-    reply: &mut Reply<'_>,
-    clock: Clock,
-) -> Result<()> {
+fn set(db: &mut Write<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>, clock: Clock) -> Result<()> {
     let name = args.name();
     let key = args.key()?;
     let mut time = args.clone();
@@ -126,12 +117,7 @@ pub(super) fn pexpiretime(
     get(db, args, reply, AT_MILLISECOND)
 }
 
-fn get(
-    db: &mut Read<'_>,
-    args: &mut Args<'_>,
-    reply: &mut Reply<'_>,
-    clock: Clock,
-) -> Result<()> {
+fn get(db: &mut Read<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>, clock: Clock) -> Result<()> {
     let now_ms = db.now_ms();
     reply.int(match expire::get(db, args.key()?)? {
         Expires::Missing => -2,

@@ -105,11 +105,7 @@ pub(super) fn randomkey(
     Ok(())
 }
 
-pub(super) fn dbsize(
-    db: &mut Read<'_>,
-    _args: &mut Args<'_>,
-    reply: &mut Reply<'_>,
-) -> Result<()> {
+pub(super) fn dbsize(db: &mut Read<'_>, _args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     let count = scan::count(db)?;
     reply.int(i64::try_from(count).unwrap_or(i64::MAX));
     Ok(())
