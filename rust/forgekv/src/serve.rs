@@ -15,26 +15,24 @@ use crate::log::{self, Levels};
 use crate::notify::notify;
 use crate::signals;
 
-/// The file that holds the process id, removed at the end.
-struct PidFile(PathBuf);
+/// A file that means that the server runs: the process id, the unix socket.
+struct RemovedAtEnd(PathBuf);
 
-impl PidFile {
-    /// Writes it. That it can't be written is no reason not to serve.
-    fn write(path: &Path) -> Option<PidFile> {
-        match fs::write(path, format!("{}\n", std::process::id())) {
-            Ok(()) => Some(PidFile(path.to_path_buf())),
-            Err(why) => {
-                tracing::warn!("Failed to write the pid file {}: {why}", path.display());
-                None
-            }
+impl Drop for RemovedAtEnd {
+    fn drop(&mut self) {
+        if let Err(why) = fs::remove_file(&self.0) {
+            tracing::warn!("Failed to remove {}: {why}", self.0.display());
         }
     }
 }
 
-impl Drop for PidFile {
-    fn drop(&mut self) {
-        if let Err(why) = fs::remove_file(&self.0) {
-            tracing::warn!("Failed to remove the pid file {}: {why}", self.0.display());
+/// Writes the file that holds the process id. That it can't be written is no reason not to serve.
+fn write_pid(path: &Path) -> Option<RemovedAtEnd> {
+    match fs::write(path, format!("{}\n", std::process::id())) {
+        Ok(()) => Some(RemovedAtEnd(path.to_path_buf())),
+        Err(why) => {
+            tracing::warn!("Failed to write the pid file {}: {why}", path.display());
+            None
         }
     }
 }
@@ -90,9 +88,8 @@ pub(crate) fn serve(startup: &Startup) -> Result<ExitCode, String> {
     report_panics();
     let supervised = config.supervised;
     let unix_socket = (!config.unixsocket.is_empty()).then(|| config.path(&config.unixsocket));
-    let _pid_file = (!config.pidfile.is_empty())
-        .then(|| PidFile::write(&config.path(&config.pidfile)))
-        .flatten();
+    let _pid_file =
+        (!config.pidfile.is_empty()).then(|| write_pid(&config.path(&config.pidfile))).flatten();
     let setup = Setup {
         config,
         config_file,
@@ -116,6 +113,7 @@ pub(crate) fn serve(startup: &Startup) -> Result<ExitCode, String> {
         tracing::error!("signals can't be watched: {why}");
         return Ok(ExitCode::FAILURE);
     }
+    let _socket = unix_socket.clone().map(RemovedAtEnd);
     tracing::info!("Server initialized");
     let mut doors: Vec<String> =
         server.addresses().iter().map(|address| format!("tcp {address}")).collect();

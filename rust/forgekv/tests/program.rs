@@ -143,7 +143,7 @@ fn mistakes_stop_the_start() {
         (vec![dir.path("b.conf")], "TLS is not supported"),
         (vec![dir.path("none.conf")], "can't open config file"),
         (vec!["--maxmemory".into(), "much".into()], "argument must be a memory value"),
-        (vec!["check".into(), dir.path("data")], "no such command yet"),
+        (vec!["check".into()], "usage: forgekv check DIR"),
     ] {
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
         let (done, _, err) = output(&args);
@@ -160,7 +160,7 @@ fn serves_until_it_is_told_to_stop() {
     fs::write(
         &config,
         format!(
-            "# mine\ndir {0}/data\nlogfile {log}\npidfile {pid}\ndaemonize yes\ntimeout 0\n",
+            "# mine\ndir {0}/data\nlogfile {log}\npidfile {pid}\nunixsocket s.sock\ndaemonize yes\ntimeout 0\n",
             dir.0.display()
         ),
     )
@@ -170,9 +170,11 @@ fn serves_until_it_is_told_to_stop() {
     let text = server.log();
     assert!(text.contains(&format!(" PID: {}, just started", server.child.id())), "{text}");
     assert!(text.contains("Server initialized"), "{text}");
-    assert!(text.contains(":5: 'daemonize yes' has no effect"), "{text}");
+    assert!(text.contains(":6: 'daemonize yes' has no effect"), "{text}");
     assert_eq!(fs::read_to_string(&pid).unwrap().trim(), server.child.id().to_string());
 
+    let socket = dir.path("data/s.sock");
+    assert!(Path::new(&socket).exists(), "{text}");
     assert_eq!(server.ask("PING"), "+PONG");
     assert_eq!(server.ask("SET key value"), "+OK");
     let info = server.ask("INFO");
@@ -201,7 +203,7 @@ fn serves_until_it_is_told_to_stop() {
 
     server.signal("TERM");
     assert_eq!(server.wait_end(), 0, "{}", server.log());
-    assert!(!Path::new(&pid).exists());
+    assert!(!Path::new(&pid).exists() && !Path::new(&socket).exists());
     assert!(server.log().contains("Received SIGTERM scheduling shutdown..."));
 
     fs::remove_file(&log).unwrap();

@@ -127,6 +127,7 @@ pub fn help() -> String {
         "Usage: forgekv [/path/to/forgekv.conf] [options] [-]
        forgekv --config /path/to/forgekv.conf [options]
        forgekv - (read the configuration from standard input)
+       forgekv check /path/to/dir [--repair] (examine a data directory)
        forgekv -v or --version
        forgekv -h or --help
 
