@@ -255,7 +255,8 @@ impl<'e> Guard<'e> {
                 state.apply(&*self.engine.schema, hash, key, value);
             }
         }
-        for (_, state) in &mut self.held {
+        // Of the shards that are held, only those that were written to.
+        for (_, state) in self.held.iter_mut().filter(|(_, s)| s.last_lsn == appended.lsn) {
             self.engine.after_commit(state);
         }
         if batch.leaves_garbage() {

@@ -1,5 +1,7 @@
 //! jemalloc: the allocator that Redis uses too, and one that says what is resident.
 
+#![expect(unsafe_code, reason = "jemalloc reads its options from a symbol of this name")]
+
 use std::sync::OnceLock;
 
 use forgekv_server::info::{Allocator, AllocatorFigures};
@@ -7,6 +9,12 @@ use tikv_jemalloc_ctl::{background_thread, epoch, stats, version};
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// Freed pages go back to the system after a second: the memory budget is steered by what is resident.
+// SAFETY: the allocator looks for a pointer to a C string under this name; a slice begins with such a
+// pointer, and the string ends with a NUL.
+#[unsafe(export_name = "_rjem_malloc_conf")]
+pub static OPTIONS: &[u8] = b"dirty_decay_ms:1000,muzzy_decay_ms:0\0";
 
 /// The allocator's figures.
 pub(crate) struct Jemalloc;

@@ -19,6 +19,11 @@ mod stats;
 pub use histogram::Counts;
 pub use stats::{CommandTotals, Counter, Rates, Stats, Totals, WorkerStats};
 
+/// What the process has resident that no file backs, in bytes; what `maxmemory` bounds.
+pub(crate) fn anonymous_bytes() -> Option<u64> {
+    process::resident_bytes().1
+}
+
 /// The version of Redis whose commands and replies clients may expect.
 pub const REDIS_VERSION: &str = "7.2.5";
 

@@ -250,6 +250,7 @@ impl Drop for Server {
 
 fn open(config: &Config, disk: &Arc<dyn Disk>) -> Result<Store, forgekv_data::Error> {
     let mut options = config.engine_options();
+    options.resident = Some(crate::info::anonymous_bytes);
     options.fixed.push((REPLICATION_ID.into(), random_id().into_bytes()));
     Store::open(options, config.databases, disk.clone())
 }
