@@ -21,7 +21,8 @@ quick: lint unit
 
 lint: setup
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets --locked
+	cargo clippy --workspace --lib --bins --locked
+	cargo clippy --workspace --tests --locked -- -A clippy::unwrap_used -A clippy::expect_used
 
 unit: setup
 	cargo test --workspace --locked
