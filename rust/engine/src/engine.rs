@@ -49,6 +49,8 @@ pub(crate) struct Inner {
     low_space: AtomicBool,
     /// The bytes of all sealed memtables.
     pub(crate) sealed_bytes: Arc<AtomicU64>,
+    /// The bytes of all memtables, when the housekeeper looked last.
+    dirty_bytes: AtomicU64,
     /// Whether commits have to look closer before they are let through.
     gated: AtomicBool,
     /// Who waits until memtables are flushed.
@@ -189,6 +191,7 @@ impl Engine {
             figures: Figures::default(),
             low_space: AtomicBool::new(false),
             sealed_bytes,
+            dirty_bytes: AtomicU64::new(0),
             gated: AtomicBool::new(false),
             stalled: Mutex::default(),
             flush_failure: Mutex::default(),
@@ -580,11 +583,13 @@ impl Inner {
         self.set_gate();
     }
 
-    /// How far sealed memtables are beyond what they may take, in bytes. The active ones take at most half
-    /// as much again.
+    /// How far memtables are beyond what they may take, in bytes: the sealed ones beyond all of it, or both
+    /// kinds, as the housekeeper saw them last, beyond that and the active ones' usual part.
     fn overfull(&self) -> u64 {
         let limit = self.memtable_bytes.load(Ordering::Relaxed);
-        self.sealed_bytes.load(Ordering::Relaxed).saturating_sub(limit)
+        let sealed = self.sealed_bytes.load(Ordering::Relaxed).saturating_sub(limit);
+        let dirty = self.dirty_bytes.load(Ordering::Relaxed);
+        sealed.max(dirty.saturating_sub(limit * 7 / 5))
     }
 
     /// Notes whether commits are to be looked at, and wakes those who need not wait any more.
@@ -670,6 +675,8 @@ impl Inner {
     /// Dirty bytes of all shards over what memtables may take: 1.0 is full.
     pub(crate) fn memtable_fill(&self) -> f64 {
         let dirty: usize = self.shards.iter().map(|s| s.lock().dirty_bytes()).sum();
+        self.dirty_bytes.store(dirty as u64, Ordering::Relaxed);
+        self.set_gate();
         dirty as f64 / self.memtable_bytes.load(Ordering::Relaxed).max(1) as f64
     }
 
