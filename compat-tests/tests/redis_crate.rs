@@ -31,8 +31,8 @@ fn strings(c: &mut Connection) -> Result<()> {
     assert_eq!(c.get::<_, Vec<u8>>("bin")?, [0, 255, 10, 13]);
     c.mset::<_, _, ()>(&[("a", 1), ("b", 2)])?;
     assert_eq!(c.mget::<_, Vec<Option<i64>>>(&["a", "b", "c"])?, [Some(1), Some(2), None]);
-    let wrong = c.hget::<_, _, Option<String>>("k", "f").unwrap_err();
-    assert_eq!(wrong.code(), Some("WRONGTYPE"));
+    let wrong = c.hget::<_, _, Option<String>>("k", "f").err();
+    assert_eq!(wrong.as_ref().and_then(redis::RedisError::code), Some("WRONGTYPE"));
     Ok(())
 }
 
