@@ -29,6 +29,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Poll, Waker};
 
+/// An active memtable is counted each time it has grown by this part of what memtables may take.
+const COUNT_STEPS: usize = 2048;
 /// Lines that the eviction clock of a shard passes at most each time the budget is shared anew.
 const SHARE_STEPS: usize = 4096;
 
@@ -47,10 +49,8 @@ pub(crate) struct Inner {
     pub(crate) figures: Figures,
     /// Free disk has fallen below the reserve: only what frees space may write.
     low_space: AtomicBool,
-    /// The bytes of all sealed memtables.
-    pub(crate) sealed_bytes: Arc<AtomicU64>,
-    /// The bytes of all memtables, when the housekeeper looked last.
-    dirty_bytes: AtomicU64,
+    /// The bytes of all memtables, the active ones counted in steps.
+    dirty_bytes: Arc<AtomicU64>,
     /// Whether commits have to look closer before they are let through.
     gated: AtomicBool,
     /// Who waits until memtables are flushed.
@@ -153,7 +153,7 @@ impl Engine {
         }
         let mut shards = Vec::with_capacity(SHARDS);
         let (clean_max, block_max) = cache_shares(&options, 0);
-        let sealed_bytes = Arc::new(AtomicU64::new(0));
+        let dirty_bytes = Arc::new(AtomicU64::new(0));
         let mut flushed = [0; SHARDS];
         for (n, shard) in state.shards.iter().enumerate() {
             let mut levels = Vec::new();
@@ -172,7 +172,7 @@ impl Engine {
                 shard.flushed_seq,
                 clean_max,
                 block_max,
-                sealed_bytes.clone(),
+                dirty_bytes.clone(),
             ));
         }
         let (log, recovery) = replay(&options, &*schema, &disk, &state, &shards, &flushed)?;
@@ -190,8 +190,7 @@ impl Engine {
             background: Background::default(),
             figures: Figures::default(),
             low_space: AtomicBool::new(false),
-            sealed_bytes,
-            dirty_bytes: AtomicU64::new(0),
+            dirty_bytes,
             gated: AtomicBool::new(false),
             stalled: Mutex::default(),
             flush_failure: Mutex::default(),
@@ -559,6 +558,10 @@ impl Inner {
 
     /// After a commit on a held shard: seals its memtable when it is full.
     pub(crate) fn after_commit(&self, state: &mut State) {
+        let step = self.memtable_bytes.load(Ordering::Relaxed) as usize / COUNT_STEPS;
+        if state.count_dirty(step) && self.overfull() > 0 {
+            self.set_gate();
+        }
         if state.active.bytes() >= self.seal_at() {
             state.seal();
             self.set_gate();
@@ -583,13 +586,10 @@ impl Inner {
         self.set_gate();
     }
 
-    /// How far memtables are beyond what they may take, in bytes: the sealed ones beyond all of it, or both
-    /// kinds, as the housekeeper saw them last, beyond that and the active ones' usual part.
+    /// How far memtables are beyond what they may take and the active ones' usual part, in bytes.
     fn overfull(&self) -> u64 {
         let limit = self.memtable_bytes.load(Ordering::Relaxed);
-        let sealed = self.sealed_bytes.load(Ordering::Relaxed).saturating_sub(limit);
-        let dirty = self.dirty_bytes.load(Ordering::Relaxed);
-        sealed.max(dirty.saturating_sub(limit * 7 / 5))
+        self.dirty_bytes.load(Ordering::Relaxed).saturating_sub(limit * 7 / 5)
     }
 
     /// Notes whether commits are to be looked at, and wakes those who need not wait any more.
@@ -675,7 +675,6 @@ impl Inner {
     /// Dirty bytes of all shards over what memtables may take: 1.0 is full.
     pub(crate) fn memtable_fill(&self) -> f64 {
         let dirty: usize = self.shards.iter().map(|s| s.lock().dirty_bytes()).sum();
-        self.dirty_bytes.store(dirty as u64, Ordering::Relaxed);
         self.set_gate();
         dirty as f64 / self.memtable_bytes.load(Ordering::Relaxed).max(1) as f64
     }

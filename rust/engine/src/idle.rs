@@ -182,7 +182,7 @@ impl Inner {
                 if self.background.stopping() {
                     return Err(Error::Closed);
                 }
-                if self.sealed_bytes.load(Ordering::Relaxed) > 0 {
+                if self.shards.iter().any(|shard| !shard.lock().sealed.is_empty()) {
                     // There is something to flush; the rest waits for the next quiet.
                     shard.idle.hinted.store(true, Ordering::Relaxed);
                     return Ok(true);

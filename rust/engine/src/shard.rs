@@ -39,8 +39,10 @@ pub(crate) struct State {
     pub(crate) active: Memtable,
     /// Oldest first.
     pub(crate) sealed: Vec<Arc<Sealed>>,
-    /// The bytes of all shards' sealed memtables.
-    sealed_bytes: Arc<AtomicU64>,
+    /// The bytes of all shards' memtables: the sealed ones exactly, the active ones in steps.
+    dirty_bytes: Arc<AtomicU64>,
+    /// What of the active memtable is in there.
+    counted: usize,
     pub(crate) version: Arc<Version>,
     pub(crate) blocks: BlockCache,
     /// Live keys by group; unsettled ones count as new until they are settled.
@@ -90,14 +92,15 @@ impl Shard {
         flushed_seq: u64,
         clean_max: usize,
         block_max: u64,
-        sealed_bytes: Arc<AtomicU64>,
+        dirty_bytes: Arc<AtomicU64>,
     ) -> Shard {
         Shard {
             state: Mutex::new(State {
                 table: HotTable::new(),
                 active: Memtable::new(1),
                 sealed: Vec::new(),
-                sealed_bytes,
+                dirty_bytes,
+                counted: 0,
                 version: Arc::new(version),
                 blocks: Cache::with_weighter(
                     (block_max / 4096) as usize + 8,
@@ -278,8 +281,23 @@ impl State {
         }
         let next = Memtable::new(self.active.id() + 1);
         let full = std::mem::replace(&mut self.active, next);
-        self.sealed_bytes.fetch_add(full.bytes() as u64, Ordering::Relaxed);
+        // An overwrite by less may have made it smaller since: the sum wraps around as the counter does.
+        let rest = (full.bytes() as u64).wrapping_sub(self.counted as u64);
+        self.dirty_bytes.fetch_add(rest, Ordering::Relaxed);
+        self.counted = 0;
         self.sealed.push(Arc::new(full.seal(self.counts.clone())));
+    }
+
+    /// Counts what the active memtable has grown by, if it is `step` or more. True when it was.
+    #[inline]
+    pub(crate) fn count_dirty(&mut self, step: usize) -> bool {
+        let bytes = self.active.bytes();
+        if bytes < self.counted + step {
+            return false;
+        }
+        self.dirty_bytes.fetch_add((bytes - self.counted) as u64, Ordering::Relaxed);
+        self.counted = bytes;
+        true
     }
 
     /// A sealed memtable is in a table now.
@@ -287,7 +305,7 @@ impl State {
         let before = self.sealed.len();
         self.sealed.retain(|s| {
             if s.id == id {
-                self.sealed_bytes.fetch_sub(s.bytes as u64, Ordering::Relaxed);
+                self.dirty_bytes.fetch_sub(s.bytes as u64, Ordering::Relaxed);
             }
             s.id != id
         });
