@@ -319,13 +319,13 @@ fn many_lives(seeds: Range<u64>) {
 
 #[test]
 fn many_lives_on_one_disk() {
-    many_lives(0..60);
+    many_lives(0..12);
 }
 
 #[test]
 #[ignore = "takes a minute"]
 fn very_many_lives_on_one_disk() {
-    many_lives(60..10_000);
+    many_lives(12..10_000);
 }
 
 #[test]
