@@ -15,7 +15,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 cache=target/docker
-mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
+# The mirror that this system itself installs from.
+mirror=${DEBIAN_MIRROR:-$(apt-get indextargets --format "\$(SITE)" "Created-By: Packages" | head -n 1)}
 name=forgekv-test-$$
 image=$name
 volume=$name
@@ -163,7 +164,7 @@ make_rust_image() {
   cp -a "$sysroot/bin" "$sysroot/lib" "$root/usr/local/rust/"
   rm -rf "$root/usr/local/rust/lib/rustlib/src"
   ln -s /usr/local/rust/bin/cargo /usr/local/rust/bin/rustc "$root/usr/local/bin/"
-  # What this machine needs to reach crates.io, a container needs too.
+  # What this machine needs to reach the crate registry, a container needs too.
   local certificates=/usr/local/share/ca-certificates
   [ -d "$certificates" ] && cp -a "$certificates/." "$root$certificates/"
   chroot "$root" update-ca-certificates >/dev/null 2>&1
