@@ -9,9 +9,11 @@ tree=$into/redis-7.0.15
 "$here/../../scripts/install.sh" tcl redis-server redis-tools dpkg-dev >&2
 mkdir -p "$into"/{lists/partial,cache/archives/partial}
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
-for suite in "deb.debian.org/debian bookworm" "deb.debian.org/debian-security bookworm-security"; do
-  echo "deb-src [signed-by=$keyring] http://$suite main"
-done >"$into/sources.list"
+# The archives that this system itself installs from, for their sources.
+apt-get indextargets --format '$(SITE) $(RELEASE)' 'Created-By: Packages' | sort -u |
+  while read -r site release; do
+    echo "deb-src [signed-by=$keyring] $site $release main"
+  done >"$into/sources.list"
 apt=(apt-get -qq -o "Dir::Etc::sourcelist=$into/sources.list" -o Dir::Etc::sourceparts=-
   -o "Dir::State::lists=$into/lists" -o "Dir::Cache=$into/cache" -o APT::Sandbox::User=)
 cd "$into"
