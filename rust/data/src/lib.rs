@@ -18,6 +18,7 @@ mod store;
 pub mod string;
 #[cfg(test)]
 mod testing;
+mod tree;
 mod view;
 
 pub use error::{

@@ -23,6 +23,7 @@ use crate::record;
 use crate::store::Shared;
 use forgekv_base::rng::Rng;
 use forgekv_engine::{Batch, Guard, SHARDS};
+use smallvec::SmallVec;
 use std::ops::{Bound, ControlFlow, Deref, DerefMut};
 
 /// What surrounds a command: the same for its first run and for every run after a load.
@@ -98,6 +99,14 @@ pub struct Read<'e> {
 
 /// A view that may also stage writes.
 pub struct Write<'e>(Read<'e>);
+
+/// A change of a value in one place: the `remove` bytes at `at` give way to `insert`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Splice {
+    pub(crate) at: usize,
+    pub(crate) remove: usize,
+    pub(crate) insert: SmallVec<[u8; 128]>,
+}
 
 /// What a view leaves behind for the road.
 pub struct Parts<'e> {
@@ -475,6 +484,41 @@ impl<'e> Write<'e> {
             base.ok_or_else(|| Error::broken("an element that should be there is missing"))?;
         view.batch.patch(shard, hash, key, base, at, remove, insert);
         Ok(())
+    }
+
+    /// Changes a part of an element that is there, as `f` decides when it sees it, and answers what else `f`
+    /// answers: saves looking it up twice.
+    ///
+    /// # Errors
+    /// As [`patch_element`](Self::patch_element), or what `f` answers.
+    pub(crate) fn edit_element<T>(
+        &mut self,
+        owner: Key<'_>,
+        generation: u64,
+        sub: &[u8],
+        f: impl FnOnce(&[u8]) -> Result<(Option<Splice>, T)>,
+    ) -> Result<T> {
+        let record = record::ElementKey::new(generation, sub);
+        let (shard, hash, key) = (owner.shard(), record.hash(), record.bytes());
+        let view = &mut self.0;
+        let missing = || Error::broken("an element that should be there is missing");
+        let staged = match view.batch.is_empty() {
+            true => None,
+            false => view.batch.get(shard, hash, key).map(|staged| staged.map(<[u8]>::to_vec)),
+        };
+        let copy;
+        let base = match staged {
+            None => view.guard.get(shard, hash, key)?.ok_or_else(missing)?,
+            Some(staged) => {
+                copy = staged.ok_or_else(missing)?;
+                &copy
+            }
+        };
+        let (splice, answer) = f(base)?;
+        if let Some(Splice { at, remove, insert }) = splice {
+            view.batch.patch(shard, hash, key, base, at, remove, &insert);
+        }
+        Ok(answer)
     }
 
     /// Deletes one element of an exploded value.
