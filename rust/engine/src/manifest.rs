@@ -143,7 +143,7 @@ impl Manifest {
             let file = disk
                 .open(&path, true)
                 .map_err(|e| Error::io(format!("opening {}", path.display()), &e))?;
-            let (state, mut current, torn) = load(&path, file)?;
+            let Loaded { state, mut current, torn, last: (at, record) } = load(&path, file)?;
             if torn {
                 tracing::warn!(
                     "{}: the last commit was cut short at offset {} and is dropped",
@@ -152,8 +152,13 @@ impl Manifest {
                 );
                 current = replace(&*disk, dir, &state).map_err(|e| e.error)?;
             } else {
-                // What was read may not be durable yet, and is about to be acted on.
-                let synced = current.file.sync_data().and_then(|()| disk.sync_dir(dir));
+                // The last commit may not be durable yet, and is about to be acted on. It is written once
+                // more: if a sync of it has failed, the next one would answer Ok without it.
+                let file = &current.file;
+                let synced = file
+                    .write_all_at(&record, at)
+                    .and_then(|()| file.sync_data())
+                    .and_then(|()| disk.sync_dir(dir));
                 synced.map_err(|e| Error::io(format!("syncing {}", path.display()), &e))?;
             }
             (state, current)
@@ -187,7 +192,7 @@ impl Manifest {
         let file = disk
             .open(&path, false)
             .map_err(|e| Error::io(format!("opening {}", path.display()), &e))?;
-        Ok(load(&path, file)?.0)
+        Ok(load(&path, file)?.state)
     }
 
     /// Makes all the edits durable, or none.
@@ -346,8 +351,18 @@ fn replace(disk: &dyn Disk, dir: &Path, state: &State) -> std::result::Result<Cu
     }
 }
 
-/// Reads a manifest from its first byte to its last. Also says whether its end is torn.
-fn load(path: &Path, file: Arc<dyn DiskFile>) -> Result<(State, Current, bool)> {
+/// What was read from a manifest.
+struct Loaded {
+    state: State,
+    current: Current,
+    /// Whether its end is torn.
+    torn: bool,
+    /// The last record behind the snapshot, and where it is.
+    last: (u64, Vec<u8>),
+}
+
+/// Reads a manifest from its first byte to its last.
+fn load(path: &Path, file: Arc<dyn DiskFile>) -> Result<Loaded> {
     let doing = || format!("reading {}", path.display());
     let len = file.len().map_err(|e| Error::io(doing(), &e))?;
     let mut bytes = vec![0; len as usize];
@@ -360,13 +375,16 @@ fn load(path: &Path, file: Arc<dyn DiskFile>) -> Result<(State, Current, bool)> 
     let mut state = State::default();
     let mut at = HEADER;
     let mut snapshot_end = 0;
+    let mut last = None;
     while let Some((payload, end)) = format::parse(incarnation, &bytes, at) {
         let edits = format::edits(path, at as u64, payload)?;
         state.apply(&edits).map_err(|why| Error::corrupt(path, at as u64, why))?;
-        at = end;
         if snapshot_end == 0 {
             snapshot_end = end as u64;
+        } else {
+            last = Some(at);
         }
+        at = end;
     }
     if snapshot_end == 0 {
         return Err(Error::corrupt(path, at as u64, "the snapshot record is damaged"));
@@ -381,7 +399,9 @@ fn load(path: &Path, file: Arc<dyn DiskFile>) -> Result<(State, Current, bool)> 
         ));
     }
     let current = Current { file, incarnation, snapshot_end, end: at as u64, len };
-    Ok((state, current, torn))
+    let last = last.unwrap_or(at);
+    let last = (last as u64, bytes.get(last..at).unwrap_or_default().to_vec());
+    Ok(Loaded { state, current, torn, last })
 }
 
 /// A directory with data but without a manifest has lost it: to begin anew there would delete the data.

@@ -2,7 +2,7 @@
 
 use super::format::SegmentHeader;
 use super::pending::Pending;
-use super::recover::{self, Listing};
+use super::recover::{self, Found, Listing};
 use super::segment::{Plan, Store};
 use super::threads::Prepare;
 use super::{
@@ -35,13 +35,10 @@ impl Shared {
         let end = recover::recover(&store.dir, &listing, start, salvage, replay)?;
         store.number_from(listing.last_number);
 
-        // What was replayed may be in the page cache only. It is synced before anything says that it is.
-        for &(index, _) in &end.keep {
-            let found = &listing.segments[index];
-            found
-                .file
-                .sync_data()
-                .map_err(|e| Error::io(format!("syncing {}", found.path.display()), &e))?;
+        // What was replayed may be in the page cache only. It is made durable before anything says that
+        // it is.
+        for &(index, held) in &end.keep {
+            make_durable(&listing.segments[index], end.known, held)?;
         }
         for path in &listing.leftovers {
             store.remove(path);
@@ -110,4 +107,29 @@ impl Shared {
         };
         Ok((shared, recovery))
     }
+}
+
+/// How much is written again in one go.
+const AGAIN_BYTES: u64 = 1 << 20;
+
+/// Makes a segment durable up to `held`, of which only what lies below `known` surely is.
+///
+/// A sync alone would not do: when one fails, Linux takes the bytes for clean, shows them to every reader
+/// and answers the next sync with success. If the process dies right after, this is the next one. So
+/// what nobody vouches for is written once more.
+fn make_durable(found: &Found, known: u64, held: u64) -> Result<()> {
+    let Found { path, file, header } = found;
+    let base = header.map_or(0, |header| header.base);
+    let doing = |what: &str| format!("{what} {}", path.display());
+    let len = file.len().map_err(|e| Error::io(doing("reading"), &e))?;
+    let mut at = SEGMENT_HEADER + known.max(base).min(held) - base;
+    let end = (SEGMENT_HEADER + held - base).min(len);
+    let mut bytes = vec![0; end.saturating_sub(at).min(AGAIN_BYTES) as usize];
+    while at < end {
+        bytes.truncate((end - at).min(AGAIN_BYTES) as usize);
+        file.read_exact_at(&mut bytes, at).map_err(|e| Error::io(doing("reading"), &e))?;
+        file.write_all_at(&bytes, at).map_err(|e| Error::io(doing("writing again"), &e))?;
+        at += bytes.len() as u64;
+    }
+    file.sync_data().map_err(|e| Error::io(doing("syncing"), &e))
 }

@@ -84,6 +84,8 @@ pub(super) struct End {
     pub joins: u64,
     /// The segments that still count, by their index in the listing, with their ends.
     pub keep: Vec<(usize, u64)>,
+    /// What lies below is known to be on the device.
+    pub known: u64,
     pub batches: u64,
     pub bytes: u64,
     /// The greatest sequence number known.
@@ -269,6 +271,7 @@ pub(super) fn recover(
         ));
     }
 
+    end.known = known;
     end.base = position.max(max_lsn);
     end.joins = if position < min_lsn { 0 } else { position };
     // A segment without a frame is replaced, not joined.

@@ -467,6 +467,28 @@ fn one_failure_at_every_step_and_life_goes_on() {
 }
 
 #[test]
+fn what_a_failed_sync_took_for_clean_is_not_believed_by_the_next_life() {
+    for seed in 0..20 {
+        let (disk, _) = lived();
+        let (manifest, _) = open(&disk).unwrap();
+        // A commit of which only the record was written.
+        disk.fail_sync(1);
+        let failing = [add(1, 0, 50, "a", "b")];
+        manifest.inner.lock().state.apply(&failing).unwrap();
+        let mut inner = manifest.inner.lock();
+        let Current { incarnation, end, .. } = inner.current;
+        manifest.write(&mut inner, &format::record(incarnation, end, &failing)).unwrap_err();
+        drop(inner);
+        // The process dies at once. The record is still there to be read.
+        disk.kill();
+        let (_, back) = open(&disk).unwrap();
+        assert!(back.tables().any(|table| table.2.id == 50));
+        disk.power_cut(seed);
+        assert_eq!(open(&disk).unwrap().1, back, "seed {seed}");
+    }
+}
+
+#[test]
 fn a_full_disk_refuses_and_recovers() {
     let (disk, edits) = about_to_rotate();
     let (manifest, old) = open(&disk).unwrap();
