@@ -21,8 +21,8 @@ quick: lint unit
 
 lint: setup
 	cargo fmt --all --check
-	cargo clippy --workspace --lib --bins --locked
-	cargo clippy --workspace --tests --locked -- -A clippy::unwrap_used -A clippy::expect_used
+	cargo clippy --workspace --lib --bins --locked -- -D warnings
+	cargo clippy --workspace --tests --locked -- -D warnings -A clippy::unwrap_used -A clippy::expect_used
 
 unit: setup
 	cargo test --workspace --locked

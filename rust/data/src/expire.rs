@@ -44,8 +44,8 @@ impl Condition {
     fn holds(self, old: Option<u64>, new: i64) -> bool {
         let later = old.is_some_and(|old| i128::from(new) > i128::from(old));
         let earlier = old.is_none_or(|old| i128::from(new) < i128::from(old));
-        !(self.nx && old.is_some())
-            && !(self.xx && old.is_none())
+        (!self.nx || old.is_none())
+            && (!self.xx || old.is_some())
             && (!self.gt || later)
             && (!self.lt || earlier)
     }

@@ -164,13 +164,8 @@ pub fn len(r: &mut Read<'_>, key: Key<'_>) -> Result<u64> {
 pub fn encoding_name(header: &Header<'_>) -> &'static str {
     match (header.encoding, Exploded::decode(header)) {
         (TIMED, _) => "listpackex",
-        (encoding::EXPLODED, Ok(Exploded { within_limits: true, timed, .. })) => {
-            if timed {
-                "listpackex"
-            } else {
-                "listpack"
-            }
-        }
+        (encoding::EXPLODED, Ok(Exploded { within_limits: true, timed: true, .. })) => "listpackex",
+        (encoding::EXPLODED, Ok(Exploded { within_limits: true, .. })) => "listpack",
         (encoding::EXPLODED, _) => "hashtable",
         _ => "listpack",
     }

@@ -80,7 +80,7 @@ fn with<T>(engine: &Engine, set: ShardSet, mut work: impl FnMut(&mut Guard<'_>) 
                 loads = guard.into_loads();
                 assert!(!loads.is_empty(), "a miss names its blocks");
                 // Every other time as if the page cache had nothing.
-                let cold = TURN.fetch_add(1, Ordering::Relaxed) % 2 == 0;
+                let cold = TURN.fetch_add(1, Ordering::Relaxed).is_multiple_of(2);
                 if cold || !engine.load_resident(&mut loads).expect("loads") {
                     let loading = engine.load(loads);
                     loads = block_on(loading).expect("loads");
@@ -219,7 +219,7 @@ fn run(seed: u64, steps: u64) {
     let dir = tempfile::tempdir().expect("a directory");
     let mut rng = Rng::seeded(seed);
     let mut model: Model = vec![BTreeMap::new(); SHARDS];
-    let io_uring = seed % 2 == 0;
+    let io_uring = seed.is_multiple_of(2);
     let mut engine = open_with(dir.path(), io_uring);
     for step in 0..steps {
         match rng.below(1000) {

@@ -34,6 +34,7 @@ pub(super) enum Ttl {
     At(u64),
 }
 
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, on the stack")]
 enum Body {
     Packed(Buffer),
     Exploded(Exploded),

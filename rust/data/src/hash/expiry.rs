@@ -317,7 +317,7 @@ pub(crate) fn reap_fields(
     let Some(logical) = w.shared().map().logical(physical_db) else { return Ok(false) };
     w.switch_db(logical);
     // A key that has expired itself is gone for good.
-    if !w.header(key)?.is_some_and(|header| first_expiry(&header) == Some(expire_ms)) {
+    if w.header(key)?.is_none_or(|header| first_expiry(&header) != Some(expire_ms)) {
         return Ok(false);
     }
     let mut edit = Edit::open(w, key)?;
