@@ -303,11 +303,11 @@ mod tests {
     #[test]
     fn pieces_are_as_large_as_they_should_be() {
         let weights = [10; 25];
-        assert_eq!(distribute(&weights, 250, Split::Even), [0..25]);
+        assert_eq!(distribute(&weights, 250, Split::Even), vec![0..25; 1]);
         assert_eq!(distribute(&weights, 100, Split::AtEnd), [0..10, 10..20, 20..25]);
         assert_eq!(distribute(&weights, 100, Split::AtStart), [0..5, 5..15, 15..25]);
         assert_eq!(distribute(&weights[..11], 100, Split::Even), [0..6, 6..11]);
         assert_eq!(distribute(&[500, 1, 500, 500], 100, Split::Even).len(), 4);
-        assert_eq!(distribute(&[500], 100, Split::AtEnd), [0..1]);
+        assert_eq!(distribute(&[500], 100, Split::AtEnd), vec![0..1; 1]);
     }
 }
