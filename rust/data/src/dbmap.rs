@@ -146,7 +146,7 @@ impl DbMap {
 
     /// The physical id of a logical database.
     #[inline]
-    fn get(&self, logical: u32) -> u32 {
+    pub(crate) fn get(&self, logical: u32) -> u32 {
         self.ids.get(logical as usize).map_or(NOWHERE, |id| id.load(Ordering::Acquire))
     }
 

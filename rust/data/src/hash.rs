@@ -27,6 +27,7 @@ pub use expiry::{
     persist, set_retime,
 };
 pub(crate) use expiry::{copied, first_expiry, reap_field, reap_fields};
+pub(crate) use exploded::sub_key;
 pub use random::random;
 pub use walk::{Visit, all, scan};
 

@@ -2,6 +2,7 @@
 //!
 //! `ENCODING.md` draws every record; [`view`] is what a command sees.
 
+mod ahead;
 pub mod dbmap;
 pub mod digest;
 mod error;
@@ -21,6 +22,7 @@ mod testing;
 mod tree;
 mod view;
 
+pub use ahead::Spot;
 pub use error::{
     Error, NO_SUCH_KEY, NOT_A_FLOAT, NOT_AN_INTEGER, OVERFLOW, Result, SYNTAX, WRONG_TYPE,
 };

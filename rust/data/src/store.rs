@@ -100,6 +100,11 @@ impl Store {
         self.place_seed
     }
 
+    /// What the keys of a logical database in space H begin with.
+    pub(crate) fn physical_db(&self, logical: u32) -> u32 {
+        self.shared.map.get(logical)
+    }
+
     /// The number of logical databases.
     pub fn databases(&self) -> u32 {
         self.shared.map.len()

@@ -322,13 +322,12 @@ impl Inner {
     /// Makes the table of a sealed memtable, and the edits that install it. No table when all it holds are
     /// tombstones with nothing below them.
     fn table_of(&self, n: usize, sealed: &Sealed) -> Result<(Option<Arc<Table>>, Vec<Edit>)> {
-        let entries = sealed.sorted();
         let kept = |e: &&EntryRef| e.value().is_some() || !e.nothing_below();
         let mut edits = Vec::new();
         let mut table = None;
-        if entries.iter().any(|e| kept(&e)) {
+        if sealed.sorted().iter().any(|e| kept(&e)) {
             let id = self.next_file.fetch_add(1, Ordering::Relaxed);
-            let built = self.build(&self.options.dir, id, entries.iter().filter(kept))?;
+            let built = self.build(&self.options.dir, id, sealed.stream().filter(kept))?;
             edits.push(Edit::AddTable { shard: n as u8, level: 0, meta: built.meta().clone() });
             edits.push(Edit::NextFile(self.next_file.load(Ordering::Relaxed)));
             self.figures.flushed_bytes.fetch_add(built.meta().bytes, Ordering::Relaxed);

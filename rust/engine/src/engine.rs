@@ -309,6 +309,20 @@ impl Engine {
         }
     }
 
+    /// Hands the value of a record that is in memory to `look`; nothing when it is not, or when its shard
+    /// is held. Counts as no use of it.
+    pub fn peek<T>(
+        &self,
+        shard: u8,
+        hash: u64,
+        key: &[u8],
+        look: impl FnOnce(&[u8]) -> Option<T>,
+    ) -> Option<T> {
+        let state = self.inner.shards.get(usize::from(shard))?.try_lock()?;
+        let at = state.table.find(hash, key)?;
+        look(state.table.at(at)?.value()?)
+    }
+
     /// Live keys of a group. Settles what is unsettled first if there is any, which waits for the disk:
     /// not for event loops unless [`unsettled`](Self::unsettled) is 0.
     ///

@@ -10,9 +10,13 @@
 //! 2. Sealing ends all change: entries of a sealed memtable are read without the shard's lock.
 
 use crate::entry::EntryRef;
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::OnceLock;
+
+/// Entries are asked from memory so many steps before they are looked at.
+const AHEAD: usize = 12;
 
 /// The memtable that takes a shard's writes.
 pub(crate) struct Memtable {
@@ -156,28 +160,18 @@ impl Memtable {
 
     /// Ends all change.
     pub(crate) fn seal(self, counts: Counts) -> Sealed {
-        let sorted = OnceLock::new();
-        if self.order.len() == self.slots.len() {
-            let entries =
-                self.order.values().filter_map(|&s| self.slots.get(s as usize).cloned()).collect();
-            // A fresh cell: setting it cannot fail.
-            sorted.get_or_init(|| entries);
-        }
+        let entry = |&slot: &u32| self.slots.get(slot as usize).cloned();
+        let unsettled = self.unsettled.iter().filter_map(entry).collect();
         Sealed {
             id: self.id,
             bytes: self.bytes,
             first_lsn: self.first_lsn,
             last_lsn: self.last_lsn,
             last_seq: self.last_seq,
-            unsettled: parking_lot::Mutex::new(
-                self.unsettled
-                    .iter()
-                    .filter_map(|&s| self.slots.get(s as usize).cloned())
-                    .collect(),
-            ),
-            counts: parking_lot::Mutex::new(counts),
-            slots: self.slots,
-            sorted,
+            unsettled: Mutex::new(unsettled),
+            counts: Mutex::new(counts),
+            unsorted: Mutex::new(Unsorted { slots: self.slots, order: self.order }),
+            sorted: OnceLock::new(),
         }
     }
 }
@@ -190,20 +184,78 @@ pub(crate) struct Sealed {
     pub(crate) last_lsn: u64,
     pub(crate) last_seq: u64,
     /// Keys of which it is not known whether tables hold an older version.
-    pub(crate) unsettled: parking_lot::Mutex<Vec<EntryRef>>,
+    pub(crate) unsettled: Mutex<Vec<EntryRef>>,
     /// The shard's counts at the moment of sealing; unsettled keys count as new until settled.
-    pub(crate) counts: parking_lot::Mutex<Counts>,
-    slots: Vec<EntryRef>,
+    pub(crate) counts: Mutex<Counts>,
+    /// As the memtable left it, until somebody wants it in order: an event loop seals in no time.
+    unsorted: Mutex<Unsorted>,
     sorted: OnceLock<Vec<EntryRef>>,
+}
+
+#[derive(Default)]
+struct Unsorted {
+    slots: Vec<EntryRef>,
+    order: BTreeMap<Box<[u8]>, u32>,
+}
+
+impl Unsorted {
+    fn sort(self) -> Vec<EntryRef> {
+        if self.order.len() == self.slots.len() {
+            let entry = |&slot: &u32| self.slots.get(slot as usize).cloned();
+            return self.order.values().filter_map(entry).collect();
+        }
+        // Compared by what lies beside the reference: going to the entries is what sorting would wait for.
+        let mut by_start: Vec<(u128, EntryRef)> = Vec::with_capacity(self.slots.len());
+        each_ahead(self.slots, |entry| by_start.push((start(entry.key()), entry)));
+        by_start.sort_unstable_by(|(a, x), (b, y)| a.cmp(b).then_with(|| x.key().cmp(y.key())));
+        by_start.into_iter().map(|(_, entry)| entry).collect()
+    }
+}
+
+/// Hands over entries that are all over memory, each asked for ahead of time.
+fn each_ahead(entries: Vec<EntryRef>, mut each: impl FnMut(EntryRef)) {
+    let mut rest = entries.into_iter();
+    while let Some(entry) = rest.next() {
+        if let Some(later) = rest.as_slice().get(AHEAD) {
+            later.prefetch();
+        }
+        each(entry);
+    }
+}
+
+/// The first bytes of a key as a number that sorts as they do.
+fn start(key: &[u8]) -> u128 {
+    let mut bytes = [0; size_of::<u128>()];
+    let len = key.len().min(bytes.len());
+    if let (Some(to), Some(from)) = (bytes.get_mut(..len), key.get(..len)) {
+        to.copy_from_slice(from);
+    }
+    u128::from_be_bytes(bytes)
+}
+
+impl Drop for Sealed {
+    fn drop(&mut self) {
+        // Each reference that is given back is counted in its entry.
+        if let Some(entries) = self.sorted.take() {
+            each_ahead(entries, drop);
+        }
+    }
 }
 
 impl Sealed {
     /// The entries in order of their keys. Sorts on first use.
     pub(crate) fn sorted(&self) -> &[EntryRef] {
-        self.sorted.get_or_init(|| {
-            let mut entries = self.slots.clone();
-            entries.sort_unstable_by(|a, b| a.key().cmp(b.key()));
-            entries
+        self.sorted.get_or_init(|| std::mem::take(&mut *self.unsorted.lock()).sort())
+    }
+
+    /// The entries in order, for who reads them all: the processor is asked for them ahead of time.
+    pub(crate) fn stream(&self) -> impl Iterator<Item = &EntryRef> {
+        let sorted = self.sorted();
+        sorted.iter().enumerate().map(move |(i, entry)| {
+            if let Some(later) = sorted.get(i + AHEAD) {
+                later.prefetch();
+            }
+            entry
         })
     }
 

@@ -173,7 +173,7 @@ impl Snapshot {
             for sealed in at.sealed.iter().rev() {
                 let kept = |e: &&EntryRef| e.value().is_some() || !e.nothing_below();
                 if sealed.sorted().iter().any(|e| kept(&e)) {
-                    let entries = sealed.sorted().iter().filter(kept);
+                    let entries = sealed.stream().filter(kept);
                     let table: Arc<Table> = self.engine.build(dir, next, entries)?;
                     edits.push(Edit::AddTable { shard: n, level: 0, meta: table.meta().clone() });
                     next += 1;

@@ -23,6 +23,55 @@ pub(crate) enum KeyPlan {
     Specs,
 }
 
+/// Which word names an element of the value at the command's only key: a field, a member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ElementWord {
+    At(usize),
+    /// Behind options. Of several elements the last one.
+    Last,
+}
+
+impl ElementWord {
+    /// The first element that a syntax line names, the command's name taking so many words.
+    fn of(grammar: &[Node], name_words: usize) -> Option<ElementWord> {
+        let mut word = Some(name_words);
+        find_element(grammar, &mut word)
+    }
+
+    /// The word's index among `len` words.
+    pub(crate) fn index(self, len: usize) -> usize {
+        match self {
+            ElementWord::At(index) => index,
+            ElementWord::Last => len.saturating_sub(1),
+        }
+    }
+}
+
+/// `word` counts the words that `nodes` take, until options make that unknown.
+fn find_element(nodes: &[Node], word: &mut Option<usize>) -> Option<ElementWord> {
+    for node in nodes {
+        let found = match node {
+            Node::Value { name: "field" | "member", .. } => {
+                return Some(word.map_or(ElementWord::Last, ElementWord::At));
+            }
+            Node::Value { .. } | Node::Token(_) => {
+                *word = word.map(|n| n + 1);
+                None
+            }
+            Node::Sequence(inner) => find_element(inner, word),
+            Node::Repeat(inner) => find_element(std::slice::from_ref(inner), word),
+            Node::OneOf(_) | Node::Optional(_) => {
+                *word = None;
+                None
+            }
+        };
+        if found.is_some() {
+            return found;
+        }
+    }
+    None
+}
+
 /// A command with what is derived from its entry.
 #[derive(Debug)]
 pub(crate) struct Entry {
@@ -39,6 +88,7 @@ pub(crate) struct Entry {
     pub(crate) group: &'static str,
     pub(crate) grammar: Vec<Node>,
     pub(crate) plan: KeyPlan,
+    pub(crate) element: Option<ElementWord>,
     pub(crate) specs: Vec<KeySpec>,
     pub(crate) legacy: Legacy,
     /// The table's numbers of its subcommands.
@@ -301,6 +351,7 @@ impl Table {
             arity,
             group,
             legacy: Legacy::of(&specs),
+            element: ElementWord::of(&grammar, name_words),
             grammar,
             plan,
             specs,

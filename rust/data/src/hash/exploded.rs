@@ -73,6 +73,11 @@ impl Sub {
     }
 }
 
+/// The sub-key of a field's record.
+pub(crate) fn sub_key(seed: u64, field: &[u8]) -> impl std::ops::Deref<Target = [u8]> + use<> {
+    Sub::new(seed, field).0
+}
+
 /// A sub-key taken apart: hash and field.
 pub(super) fn parse_sub(sub: &[u8]) -> Result<(u64, &[u8])> {
     match sub.split_first_chunk::<HASH>() {

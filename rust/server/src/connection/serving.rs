@@ -10,8 +10,9 @@ use crate::session::{Replies, Session};
 use crate::table::KeyPlan;
 use crate::worker::{READ_BYTES, Scratch, Worker};
 use forgekv_base::clock;
-use forgekv_data::{Key, Store};
+use forgekv_data::{Key, Spot, Store};
 use forgekv_resp::{Args, Limits, Parser, ProtocolError, Status};
+use smallvec::SmallVec;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -47,6 +48,8 @@ struct Slot {
     command: Option<usize>,
     /// The place of its only key, if that is known.
     place: Option<u64>,
+    /// The words that name that key and an element of its value.
+    element: Option<(usize, usize)>,
 }
 
 /// A connection's task.
@@ -314,28 +317,53 @@ impl Serving {
             }
         }
         let table = &worker.server.table;
-        for slot in slots.0.iter_mut().take(parsed) {
+        let slots = slots.0.get_mut(..parsed).unwrap_or_default();
+        for slot in slots.iter_mut() {
             slot.place = None;
             let bytes = self.input.get(slot.begin..).unwrap_or_default();
             let entry = table.top(slot.args.get(0, bytes)).filter(|e| e.subcommands.is_empty());
             slot.command = entry.map(|entry| entry.id);
-            if let Some(KeyPlan::One { first }) = entry.map(|entry| entry.plan)
+            slot.element = None;
+            if let Some(entry) = entry
+                && let KeyPlan::One { first } = entry.plan
                 && slot.args.len() > first
             {
                 let key = Key::new(store.place_seed(), slot.args.get(first, bytes));
                 slot.place = Some(key.place);
+                slot.element = entry.element.map(|word| (first, word.index(slot.args.len())));
                 if parsed > 1 {
-                    store.engine().prefetch(key.shard(), key.hash());
+                    Spot::header(key).prefetch(store);
                 }
             }
         }
         if parsed > 1 {
-            for place in slots.0.iter().take(parsed).filter_map(|slot| slot.place) {
-                let key = Key { name: b"", place };
-                store.engine().prefetch_entry(key.shard(), key.hash());
-            }
+            self.prefetch(store, slots);
         }
         Ahead { parsed, end }
+    }
+
+    /// Asks memory for what lies behind the lines of the keys of `slots`.
+    fn prefetch(&self, store: &Store, slots: &[Slot]) {
+        for place in slots.iter().filter_map(|slot| slot.place) {
+            Spot::header(Key { name: b"", place }).prefetch_entry(store);
+        }
+        let mut elements: SmallVec<[Spot; AHEAD]> = SmallVec::new();
+        for slot in slots {
+            if let (Some(place), Some((key, element))) = (slot.place, slot.element)
+                && element < slot.args.len()
+            {
+                let bytes = self.input.get(slot.begin..).unwrap_or_default();
+                let key = Key { name: slot.args.get(key, bytes), place };
+                let element = slot.args.get(element, bytes);
+                if let Some(spot) = Spot::element(store, self.session.db, key, element) {
+                    spot.prefetch(store);
+                    elements.push(spot);
+                }
+            }
+        }
+        for spot in elements {
+            spot.prefetch_entry(store);
+        }
     }
 
     /// Drops what is executed, and gives the buffer back when that is all.
