@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::manifest::Edit;
 use crate::memtable::Sealed;
 use crate::schema::Durable;
-use crate::shard::{Shard, State};
+use crate::shard::{EVICTION_STEPS, Shard, State};
 use crate::table::{BuildOptions, Compression, Table, TableBuilder, table_path, tables_dir};
 use crate::version::Version;
 use forgekv_base::clock;
@@ -351,7 +351,7 @@ impl Inner {
         }
         state.unseal(sealed.id);
         state.flushed_seq = sealed.last_seq;
-        state.evict();
+        state.evict(EVICTION_STEPS);
         drop(state);
         shard.idle.flushed();
         self.set_flush_failure(None);

@@ -10,6 +10,7 @@
 use crate::SHARDS;
 use crate::background::Background;
 use crate::batch::{self, Batch, Logged};
+use crate::demand::divide;
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::guard::{Guard, Held, Loads, ShardSet};
@@ -33,6 +34,8 @@ use std::task::{Poll, Waker};
 const COUNT_STEPS: usize = 2048;
 /// Lines that the eviction clock of a shard passes at most each time the budget is shared anew.
 const SHARE_STEPS: usize = 4096;
+/// The caches never get less, in bytes.
+const CACHES_MIN: u64 = 4 << 20;
 
 const PATCH_MISFIT: &str = "a patch in the log does not fit the value that it changes";
 
@@ -152,7 +155,8 @@ impl Engine {
             fixed.extend(new);
         }
         let mut shards = Vec::with_capacity(SHARDS);
-        let (clean_max, block_max) = cache_shares(&options, 0);
+        let (clean_max, block_max) = shares(options.memory_bytes, options.memtable_bytes, 0);
+        let (clean_max, block_max) = (clean_max / SHARDS as u64, block_max / SHARDS as u64);
         let dirty_bytes = Arc::new(AtomicU64::new(0));
         let mut flushed = [0; SHARDS];
         for (n, shard) in state.shards.iter().enumerate() {
@@ -476,14 +480,11 @@ impl Drop for Release<'_> {
 
 /// What one shard's clean records and cached blocks may take, in bytes. Both live in what the memtables,
 /// filters and indexes leave of the budget; a tenth stays for connections and the allocator.
-fn cache_shares(options: &Options, index_bytes: u64) -> (usize, u64) {
-    shares(options.memory_bytes, options.memtable_bytes, index_bytes)
-}
-
-fn shares(memory: u64, memtables: u64, index_bytes: u64) -> (usize, u64) {
+/// What is left for clean records and for blocks, of all shards.
+fn shares(memory: u64, memtables: u64, index_bytes: u64) -> (u64, u64) {
     let rest = (memory - memory / 10).saturating_sub(memtables + index_bytes);
-    let shard = (rest / SHARDS as u64).max(64 << 10);
-    ((shard * 7 / 10) as usize, shard * 3 / 10)
+    let rest = rest.max(CACHES_MIN);
+    (rest * 7 / 10, rest * 3 / 10)
 }
 
 fn replay(
@@ -676,13 +677,21 @@ impl Inner {
             self.excess.store(excess, Ordering::Relaxed);
         }
         let (clean, blocks) = shares(memory, memtables, index + excess);
+        let mut records = Vec::with_capacity(SHARDS);
+        let mut read = Vec::with_capacity(SHARDS);
         for shard in &self.shards {
             let mut state = shard.lock();
-            state.clean_max = clean;
+            records.push(state.record_demand());
+            read.push(state.block_demand());
+        }
+        let shares = divide(clean, &records).into_iter().zip(divide(blocks, &read));
+        for (shard, (clean, blocks)) in self.shards.iter().zip(shares) {
+            let mut state = shard.lock();
+            state.clean_max = clean as usize;
             if state.blocks.capacity() != blocks {
                 state.blocks.set_capacity(blocks);
             }
-            state.evict_all(SHARE_STEPS);
+            state.evict(SHARE_STEPS);
         }
     }
 

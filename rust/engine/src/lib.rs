@@ -12,6 +12,7 @@ pub mod compaction;
 mod corruption_tests;
 #[cfg(test)]
 mod crash_tests;
+mod demand;
 pub mod disk;
 mod engine;
 mod entry;

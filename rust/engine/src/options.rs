@@ -23,7 +23,7 @@ pub struct Options {
     pub sync_mode: SyncMode,
     /// Memtables of all shards together, sealed ones included.
     pub memtable_bytes: u64,
-    /// One shard's active memtable takes at most this part of `memtable_bytes` (8: an eighth).
+    /// One shard's active memtable takes at most this part of `memtable_bytes` (2: a half).
     pub shard_share: u64,
     /// Everything the engine keeps in memory: memtables, caches, filters, indexes.
     pub memory_bytes: u64,
@@ -59,7 +59,7 @@ impl Options {
             dir: dir.into(),
             sync_mode: SyncMode::default(),
             memtable_bytes: 256 * MIB,
-            shard_share: 8,
+            shard_share: 2,
             memory_bytes: 1024 * MIB,
             segment_bytes: 64 * MIB,
             log_bytes: 1024 * MIB,

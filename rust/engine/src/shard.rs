@@ -4,6 +4,7 @@
 //! finishes on a pool thread) reserves it first, and event loops that meet a reserved shard go and wait
 //! elsewhere instead of blocking.
 
+use crate::demand::Demand;
 use crate::entry::EntryRef;
 use crate::hot::HotTable;
 use crate::idle::Idle;
@@ -20,7 +21,7 @@ use std::task::Waker;
 /// A record larger than this is served from its block and never copied into the hot-key table.
 const HOT_RECORD_MAX: usize = 16 << 10;
 /// Lines that the eviction clock passes at most per insert.
-const EVICTION_STEPS: usize = 16;
+pub(crate) const EVICTION_STEPS: usize = 16;
 
 #[derive(Clone)]
 pub(crate) struct BlockWeight;
@@ -55,6 +56,10 @@ pub(crate) struct State {
     pub(crate) flushed_seq: u64,
     /// Bytes that clean records may take.
     pub(crate) clean_max: usize,
+    /// Whether records had to make room for others since memory was shared out last.
+    pressed: bool,
+    /// `reads.cold` at that time.
+    cold_before: u64,
     /// Reads answered from memory, from a cached block, and by going to the disk.
     pub(crate) reads: Reads,
 }
@@ -90,7 +95,7 @@ impl Shard {
         version: Version,
         counts: Counts,
         flushed_seq: u64,
-        clean_max: usize,
+        clean_max: u64,
         block_max: u64,
         dirty_bytes: Arc<AtomicU64>,
     ) -> Shard {
@@ -111,7 +116,9 @@ impl Shard {
                 settled_rounds: 0,
                 last_lsn: 0,
                 flushed_seq,
-                clean_max,
+                clean_max: clean_max as usize,
+                pressed: false,
+                cold_before: 0,
                 reads: Reads::default(),
             }),
             reserved: AtomicU32::new(0),
@@ -247,7 +254,7 @@ impl State {
                 self.active.unsettled(slot);
             }
         }
-        self.evict();
+        self.make_room();
     }
 
     /// Keeps a clean copy of a record that a table holds.
@@ -255,23 +262,46 @@ impl State {
         if value.len() > HOT_RECORD_MAX.min(self.clean_max / 4) {
             return false;
         }
-        self.evict();
+        self.make_room();
         self.table.insert(hash, EntryRef::new(key, hash, Some(value), 0, 0));
         true
     }
 
-    /// Lets the clock pass while clean records take more than their share.
-    pub(crate) fn evict(&mut self) {
-        self.evict_all(EVICTION_STEPS);
+    /// Makes room for a record that is about to come, or has just come.
+    fn make_room(&mut self) {
+        self.pressed |= self.evict(EVICTION_STEPS);
     }
 
-    /// Lets the clock pass up to `steps` lines.
-    pub(crate) fn evict_all(&mut self, steps: usize) {
-        let clean = self.table.entry_bytes().saturating_sub(self.dirty_bytes());
-        if clean > self.clean_max {
-            let oldest = self.oldest_dirty();
-            self.table.evict(clean - self.clean_max, steps, |memtable| memtable < oldest);
+    /// While clean records take more than their share, lets the clock pass up to `steps` lines. True when
+    /// they did.
+    pub(crate) fn evict(&mut self, steps: usize) -> bool {
+        let clean = self.clean_bytes();
+        if clean <= self.clean_max {
+            return false;
         }
+        let oldest = self.oldest_dirty();
+        self.table.evict(clean - self.clean_max, steps, |memtable| memtable < oldest);
+        true
+    }
+
+    /// Bytes of records that are in tables, too.
+    fn clean_bytes(&self) -> usize {
+        self.table.entry_bytes().saturating_sub(self.dirty_bytes())
+    }
+
+    /// How much memory clean records want.
+    pub(crate) fn record_demand(&mut self) -> Demand {
+        let (used, share) = (self.clean_bytes() as u64, self.clean_max as u64);
+        Demand { used, share, pressed: std::mem::take(&mut self.pressed) }
+    }
+
+    /// How much memory cached blocks want.
+    pub(crate) fn block_demand(&mut self) -> Demand {
+        let (used, share) = (self.blocks.weight(), self.blocks.capacity());
+        let cold = std::mem::replace(&mut self.cold_before, self.reads.cold);
+        // Blocks are of a few KiB: a cache that is full to this part takes in no more of them.
+        let is_full = used >= share - share / 8;
+        Demand { used, share, pressed: is_full && self.reads.cold > cold }
     }
 
     /// Seals the active memtable, if there is something in it.
