@@ -291,8 +291,8 @@ impl State {
 
     /// How much memory clean records want.
     pub(crate) fn record_demand(&mut self) -> Demand {
-        let (used, share) = (self.clean_bytes() as u64, self.clean_max as u64);
-        Demand { used, share, pressed: std::mem::take(&mut self.pressed) }
+        let used = self.clean_bytes() as u64;
+        Demand { used, pressed: std::mem::take(&mut self.pressed) }
     }
 
     /// How much memory cached blocks want.
@@ -301,7 +301,7 @@ impl State {
         let cold = std::mem::replace(&mut self.cold_before, self.reads.cold);
         // Blocks are of a few KiB: a cache that is full to this part takes in no more of them.
         let is_full = used >= share - share / 8;
-        Demand { used, share, pressed: is_full && self.reads.cold > cold }
+        Demand { used, pressed: is_full && self.reads.cold > cold }
     }
 
     /// Seals the active memtable, if there is something in it.
