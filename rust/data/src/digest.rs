@@ -6,6 +6,7 @@ use crate::hash::{self, Visit};
 use crate::header::Kind;
 use crate::place::Key;
 use crate::scan;
+use crate::set;
 use crate::string;
 use crate::view::Read;
 use std::ops::{Bound, ControlFlow};
@@ -52,6 +53,17 @@ impl Visit for Fields {
     }
 }
 
+struct Members(Digest);
+
+impl set::Visit for Members {
+    fn len(&mut self, _: u64) {}
+
+    fn member(&mut self, member: &[u8]) -> Result<()> {
+        self.0.add(Digest::of(&[member]));
+        Ok(())
+    }
+}
+
 /// Of a key's value and of whether it expires; all zeros when the key is absent.
 ///
 /// # Errors
@@ -66,6 +78,11 @@ pub fn value(r: &mut Read<'_>, key: Key<'_>) -> Result<Digest> {
             let mut fields = Fields(Digest::default());
             hash::all(r, key, &mut fields)?;
             fields.0
+        }
+        (Kind::Set, _) => {
+            let mut members = Members(Digest::default());
+            set::all(r, key, &mut members)?;
+            members.0
         }
         (_, None) => Digest::of(&[header.body]),
         (_, Some(generation)) => {

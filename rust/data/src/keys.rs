@@ -8,6 +8,7 @@ use crate::error::{Error, NO_SUCH_KEY, Result};
 use crate::hash;
 use crate::header::{Header, Kind};
 use crate::place::Key;
+use crate::set;
 use crate::string;
 use crate::view::{Read, Write, event_class};
 use std::ops::{Bound, ControlFlow};
@@ -232,11 +233,11 @@ pub fn encoding_name(r: &mut Read<'_>, key: Key<'_>) -> Result<Option<&'static s
     Ok(r.header(key)?.map(|header| match (header.kind, header.is_exploded()) {
         (Kind::String, _) => string::encoding_name(&header),
         (Kind::Hash, _) => hash::encoding_name(&header),
-        (Kind::Set, true) => "hashtable",
+        (Kind::Set, _) => set::encoding_name(&header),
         (Kind::List, true) => "quicklist",
         (Kind::ZSet, true) => "skiplist",
         (Kind::Stream, _) => "stream",
-        (Kind::List | Kind::Set | Kind::ZSet, false) => "listpack",
+        (Kind::List | Kind::ZSet, false) => "listpack",
     }))
 }
 

@@ -15,12 +15,14 @@ mod place;
 mod record;
 pub mod scan;
 mod schema;
+pub mod set;
 mod store;
 pub mod string;
 #[cfg(test)]
 mod testing;
 mod tree;
 mod view;
+mod windows;
 
 pub use ahead::Spot;
 pub use error::{

@@ -22,11 +22,18 @@ mod help;
 mod introspect;
 mod keys;
 mod server;
+mod set;
 mod string;
 
 pub(crate) use args::Args;
 pub(crate) use command::{Command, Family, Flags, Handler, admin, container, read, write};
 
 /// Every family there is: the whole product on one screen.
-pub(crate) const FAMILIES: &[&Family] =
-    &[&string::FAMILY, &hash::FAMILY, &keys::FAMILY, &connection::FAMILY, &server::FAMILY];
+pub(crate) const FAMILIES: &[&Family] = &[
+    &string::FAMILY,
+    &hash::FAMILY,
+    &set::FAMILY,
+    &keys::FAMILY,
+    &connection::FAMILY,
+    &server::FAMILY,
+];
