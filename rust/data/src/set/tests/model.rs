@@ -82,8 +82,8 @@ fn several_sets_are_combined() {
     let mut db = Db::new();
     let sets = many(&mut db);
     let mut rng = Rng::seeded(3);
-    for round in 0..150 {
-        if round % 50 == 49 {
+    for round in 0..60 {
+        if round % 20 == 19 {
             db.reopen();
         }
         let chosen: Vec<_> =
