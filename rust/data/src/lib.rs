@@ -3,12 +3,14 @@
 //! `ENCODING.md` draws every record; [`view`] is what a command sees.
 
 mod ahead;
+pub mod bitmap;
 pub mod dbmap;
 pub mod digest;
 mod error;
 pub mod expire;
 pub mod hash;
 mod header;
+pub mod hyperloglog;
 pub mod keys;
 mod limits;
 mod place;

@@ -25,6 +25,7 @@ mod source;
 mod splice;
 
 pub use algebra::{Operation, combine, store};
+pub(crate) use exploded::sub_key;
 pub use random::{pop, random};
 pub use source::{Source, Walk};
 

@@ -20,10 +20,13 @@
 //! 3. No write makes a value longer than `proto-max-bulk-len`.
 
 mod chunks;
+mod in_place;
 mod lcs;
 mod number;
 
 pub use chunks::Chunks;
+pub(crate) use in_place::overwrite;
+pub use in_place::{replace, store, store_pieces, write_range};
 pub use lcs::{Lcs, Match, lcs, lcs_len};
 pub use number::{Amount, IncrEx, Number, incr_by, incr_by_float, incr_ex};
 
@@ -423,55 +426,6 @@ pub fn check_length(r: &Read<'_>, offset: u64, more: usize) -> Result<()> {
     } else {
         Err(Error::reply(TOO_LONG))
     }
-}
-
-/// Overwrites bytes of a string, creating it or filling up with zeros as needed, and returns the new
-/// length. Only the chunks that are touched are read and written. Tells no event and checks no limit: for
-/// the families that work on the bytes of strings.
-///
-/// # Errors
-/// `WrongType`, or `Again`.
-pub fn write_range(w: &mut Write<'_>, key: Key<'_>, offset: u64, bytes: &[u8]) -> Result<u64> {
-    let (before, header) = find_string(w, key)?;
-    let expire_ms = before.expire_ms(Expiry::Keep);
-    let old = match header.map(Value::of).transpose()? {
-        Some(Value::Chunked(chunks)) => {
-            let chunks = chunks.write(w, key, offset, bytes)?;
-            put_chunks(w, key, chunks, expire_ms, before);
-            return Ok(chunks.len());
-        }
-        Some(Value::Whole(old)) => old,
-        None => &[],
-    };
-    let end = offset + bytes.len() as u64;
-    let len = end.max(old.len() as u64);
-    let mut value: SmallVec<[u8; 512]> = SmallVec::new();
-    if len <= IN_PLACE_MAX {
-        value.reserve(len as usize);
-        value.extend_from_slice(old);
-        value.resize(len as usize, 0);
-        if let Some(room) = value.get_mut(offset as usize..end as usize) {
-            room.copy_from_slice(bytes);
-        }
-        put(w, key, Header { kind: Kind::String, encoding: RAW, expire_ms, body: &value }, before);
-    } else {
-        value.extend_from_slice(old);
-        let chunks = Chunks::create(w, key, chunks::SMALL);
-        let chunks = chunks.write(w, key, 0, &value)?.write(w, key, offset, bytes)?;
-        put_chunks(w, key, chunks, expire_ms, before);
-    }
-    Ok(len)
-}
-
-/// Replaces a key's value, whatever it was, and tells no event but of an expiry or a new key: for
-/// commands of other families that store a string (BITOP, PFADD).
-///
-/// # Errors
-/// `Again`.
-pub fn store(w: &mut Write<'_>, key: Key<'_>, value: &[u8], expiry: Expiry) -> Result<()> {
-    let before = find(w, key)?.0;
-    put_value(w, key, RAW, value, before.expire_ms(expiry), before);
-    Ok(())
 }
 
 /// What is there, as a write needs to know it.

@@ -473,17 +473,7 @@ impl<'e> Write<'e> {
         remove: usize,
         insert: &[u8],
     ) -> Result<()> {
-        let record = record::ElementKey::new(generation, sub);
-        let (shard, hash, key) = (owner.shard(), record.hash(), record.bytes());
-        let view = &mut self.0;
-        if view.batch.patch_staged(shard, hash, key, at, remove, insert) {
-            return Ok(());
-        }
-        let base = view.guard.get(shard, hash, key)?;
-        let base =
-            base.ok_or_else(|| Error::broken("an element that should be there is missing"))?;
-        view.batch.patch(shard, hash, key, base, at, remove, insert);
-        Ok(())
+        self.0.stage_element_patch(owner, generation, sub, at, remove, insert)
     }
 
     /// Changes a part of an element that is there, as `f` decides when it sees it, and answers what else `f`

@@ -144,7 +144,7 @@ impl Chunks {
     /// the log gets only what changes. The answer is what the header has to say from now on.
     pub(super) fn write(
         self,
-        w: &mut Write<'_>,
+        r: &mut Read<'_>,
         owner: Key<'_>,
         offset: u64,
         bytes: &[u8],
@@ -162,7 +162,7 @@ impl Chunks {
             let old_len = if covered || at - within as u64 >= self.len {
                 None
             } else {
-                w.element(owner, self.generation, &sub)?.map(<[u8]>::len)
+                r.element(owner, self.generation, &sub)?.map(<[u8]>::len)
             };
             let have = old_len.unwrap_or(0);
             let (from, insert) = if have < within {
@@ -174,10 +174,10 @@ impl Chunks {
                 (within, piece)
             };
             match old_len {
-                None => w.put_element(owner, self.generation, &sub, insert),
+                None => r.stage_element(owner, self.generation, &sub, &[insert]),
                 Some(len) => {
                     let remove = piece.len().min(len - from);
-                    w.patch_element(owner, self.generation, &sub, from, remove, insert)?;
+                    r.stage_element_patch(owner, self.generation, &sub, from, remove, insert)?;
                 }
             }
             at += piece.len() as u64;
@@ -188,12 +188,17 @@ impl Chunks {
 
     /// The whole value of new chunks.
     pub(super) fn fill(self, w: &mut Write<'_>, owner: Key<'_>, value: &[u8]) -> Chunks {
-        for (number, piece) in (0u32..).zip(value.chunks(self.size as usize)) {
-            if piece.iter().any(|&byte| byte != 0) {
-                w.put_element(owner, self.generation, &number.to_be_bytes(), piece);
-            }
+        let pieces = value.chunks(self.size as usize);
+        pieces.fold(self, |chunks, piece| chunks.push(w, owner, piece))
+    }
+
+    /// The next chunk, which all chunks before must have filled. One of nothing but zeros need not be there.
+    pub(super) fn push(self, w: &mut Write<'_>, owner: Key<'_>, piece: &[u8]) -> Chunks {
+        if piece.iter().any(|&byte| byte != 0) {
+            let number = self.number(self.len);
+            w.put_element(owner, self.generation, &number.to_be_bytes(), piece);
         }
-        Chunks { len: value.len() as u64, ..self }
+        Chunks { len: self.len + piece.len() as u64, ..self }
     }
 
     /// The chunk in which a byte lies.

@@ -1,7 +1,8 @@
 //! What is staged for a key, its elements and its entries in the TTL index.
 //!
 //! The methods of [`Write`](super::Write) stand on these. They belong to [`Read`] because a read, too, may
-//! leave something: the deletion of what it met and found expired. They are for nothing else there.
+//! leave something: the deletion of what it met and found expired, and what it found out and keeps in the value (the
+//! cardinality of a HyperLogLog). They are for nothing else there.
 
 use super::Read;
 use crate::error::{Error, Result};
@@ -70,6 +71,28 @@ impl Read<'_> {
     ) {
         let record = record::ElementKey::new(generation, sub);
         self.batch.put_parts(owner.shard(), record.hash(), &[record.bytes()], value);
+    }
+
+    /// Stages a change of a part of an element that is there.
+    pub(crate) fn stage_element_patch(
+        &mut self,
+        owner: Key<'_>,
+        generation: u64,
+        sub: &[u8],
+        at: usize,
+        remove: usize,
+        insert: &[u8],
+    ) -> Result<()> {
+        let record = record::ElementKey::new(generation, sub);
+        let (shard, hash, key) = (owner.shard(), record.hash(), record.bytes());
+        if self.batch.patch_staged(shard, hash, key, at, remove, insert) {
+            return Ok(());
+        }
+        let base = self.guard.get(shard, hash, key)?;
+        let base =
+            base.ok_or_else(|| Error::broken("an element that should be there is missing"))?;
+        self.batch.patch(shard, hash, key, base, at, remove, insert);
+        Ok(())
     }
 
     /// Stages the deletion of an element.

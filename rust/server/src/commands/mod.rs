@@ -14,11 +14,13 @@
 //! but through its view and its reply.
 
 pub(crate) mod args;
+mod bitmap;
 pub(crate) mod command;
 mod connection;
 mod debug;
 mod hash;
 mod help;
+mod hyperloglog;
 mod introspect;
 mod keys;
 mod server;
@@ -33,6 +35,8 @@ pub(crate) const FAMILIES: &[&Family] = &[
     &string::FAMILY,
     &hash::FAMILY,
     &set::FAMILY,
+    &bitmap::FAMILY,
+    &hyperloglog::FAMILY,
     &keys::FAMILY,
     &connection::FAMILY,
     &server::FAMILY,
