@@ -5,14 +5,16 @@
 
 use crate::compaction::{self, Context};
 use crate::engine::Inner;
+use crate::engine::wait_for;
 use crate::entry::EntryRef;
 use crate::error::{Error, Result};
+use crate::guard::{Fetch, Loads, held_below};
 use crate::manifest::Edit;
 use crate::memtable::Sealed;
 use crate::schema::Durable;
-use crate::shard::{EVICTION_STEPS, Shard, State};
+use crate::shard::{BlockCache, BlockWeight, EVICTION_STEPS, Shard, State};
 use crate::table::{BuildOptions, Compression, Table, TableBuilder, table_path, tables_dir};
-use crate::version::Version;
+use crate::version::{LEVELS, Version};
 use forgekv_base::clock;
 use parking_lot::{Condvar, Mutex};
 use std::cell::Cell;
@@ -28,6 +30,11 @@ const TICK: Duration = Duration::from_millis(50);
 const RETRY: Duration = Duration::from_millis(200);
 /// Unsettled keys of a shard at which they are looked up in the background.
 const UNSETTLED_MAX: usize = 4096;
+
+/// Unsettled keys whose blocks are loaded side by side.
+const SETTLED_AT_ONCE: usize = 256;
+/// What of those blocks is kept for the others, in bytes.
+const SETTLED_BYTES: u64 = 4 << 20;
 
 /// Where event loops leave word that there is work.
 #[derive(Default)]
@@ -450,11 +457,31 @@ impl Inner {
         Ok(())
     }
 
+    /// Those of `keys` of which tables hold a live version. Their blocks come side by side.
     fn find_below(&self, version: &Version, keys: &[EntryRef]) -> Result<Vec<EntryRef>> {
         let mut found = Vec::new();
-        for entry in keys {
-            if version.get(entry.key(), self.schema.hash(entry.key()))?.is_some() {
-                found.push(entry.clone());
+        for part in keys.chunks(SETTLED_AT_ONCE) {
+            let mut blocks = BlockCache::with_weighter(SETTLED_AT_ONCE, SETTLED_BYTES, BlockWeight);
+            let mut loads = Loads::default();
+            let mut left: Vec<&EntryRef> = part.iter().collect();
+            loop {
+                // After many rounds it goes on as those do who may wait.
+                let may_wait = loads.rounds >= LEVELS as u32;
+                let mut fetch = Fetch { blocks: &mut blocks, loads: &mut loads, may_wait };
+                let mut missed = Vec::new();
+                for entry in left {
+                    match held_below(self, version, entry.key(), &mut fetch) {
+                        Ok(true) => found.push(entry.clone()),
+                        Ok(false) => {}
+                        Err(Error::Miss) => missed.push(entry),
+                        Err(e) => return Err(e),
+                    }
+                }
+                if missed.is_empty() {
+                    break;
+                }
+                left = missed;
+                loads = wait_for(self.loader.load(loads))?;
             }
         }
         Ok(found)

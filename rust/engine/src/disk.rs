@@ -76,6 +76,32 @@ pub enum Mapping {
     Owned(Arc<[u8]>),
 }
 
+impl Mapping {
+    /// Says that it will be read here and there: what is near a byte that is read is not read with it.
+    pub fn expect_random(&self) {
+        self.advise("random", |map| map.advise(memmap2::Advice::Random));
+    }
+
+    /// Asks the operating system to begin reading a range, as far as it lies inside. Does not wait.
+    pub fn will_need(&self, offset: u64, len: u64) {
+        let all = self.len() as u64;
+        let len = len.min(all.saturating_sub(offset)) as usize;
+        if len > 0 {
+            let advice = memmap2::Advice::WillNeed;
+            self.advise("ahead", |map| map.advise_range(advice, offset as usize, len));
+        }
+    }
+
+    /// Advice: without it everything works, only slower.
+    fn advise(&self, what: &str, advise: impl FnOnce(&memmap2::Mmap) -> io::Result<()>) {
+        if let Mapping::Mapped(map) = self
+            && let Err(e) = advise(map)
+        {
+            tracing::debug!("advice to read {what}: {e}");
+        }
+    }
+}
+
 impl Deref for Mapping {
     type Target = [u8];
     fn deref(&self) -> &[u8] {

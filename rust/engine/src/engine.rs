@@ -70,7 +70,7 @@ pub(crate) struct Inner {
     released: AtomicU64,
     pub(crate) fixed: BTreeMap<String, Vec<u8>>,
     recovery: Recovery,
-    loader: Loader,
+    pub(crate) loader: Loader,
     _owner: Box<dyn Send + Sync>,
 }
 
@@ -272,18 +272,7 @@ impl Engine {
 
     /// As [`wait_free`](Self::wait_free), for a thread that may wait and holds no shard.
     pub fn wait_free_here(&self, shard: u8) {
-        struct Unpark(std::thread::Thread);
-        impl std::task::Wake for Unpark {
-            fn wake(self: Arc<Self>) {
-                self.0.unpark();
-            }
-        }
-        let waker = Arc::new(Unpark(std::thread::current())).into();
-        let mut context = std::task::Context::from_waker(&waker);
-        let mut free = std::pin::pin!(self.wait_free(shard));
-        while free.as_mut().poll(&mut context).is_pending() {
-            std::thread::park();
-        }
+        wait_for(self.wait_free(shard));
     }
 
     /// Takes what was missed from the page cache, without waiting; true when all of it was there.
@@ -480,6 +469,25 @@ impl Drop for Release<'_> {
 
 /// What one shard's clean records and cached blocks may take, in bytes. Both live in what the memtables,
 /// filters and indexes leave of the budget; a tenth stays for connections and the allocator.
+/// Waits for a future on a thread that may wait.
+pub(crate) fn wait_for<F: Future>(future: F) -> F::Output {
+    struct Unpark(std::thread::Thread);
+    impl std::task::Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Arc::new(Unpark(std::thread::current())).into();
+    let mut context = std::task::Context::from_waker(&waker);
+    let mut future = std::pin::pin!(future);
+    loop {
+        match future.as_mut().poll(&mut context) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => std::thread::park(),
+        }
+    }
+}
+
 /// What is left for clean records and for blocks, of all shards.
 fn shares(memory: u64, memtables: u64, index_bytes: u64) -> (u64, u64) {
     let rest = (memory - memory / 10).saturating_sub(memtables + index_bytes);
@@ -669,9 +677,11 @@ impl Inner {
         let mut excess = self.excess.load(Ordering::Relaxed);
         if let Some(resident) = self.options.resident.and_then(|resident| resident()) {
             let step = memory / 64;
-            if resident > memory {
-                excess = (excess + (resident - memory).max(step)).min(memory);
-            } else if resident + 2 * step < memory {
+            // What comes and goes between two looks fits between the goal and the budget.
+            let goal = memory - 4 * step;
+            if resident > goal {
+                excess = (excess + (resident - goal).max(step)).min(memory);
+            } else if resident + 2 * step < goal {
                 excess = excess.saturating_sub(step / 2);
             }
             self.excess.store(excess, Ordering::Relaxed);

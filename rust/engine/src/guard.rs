@@ -334,7 +334,7 @@ fn settle(engine: &Inner, state: &mut State, loads: &mut Loads, may_wait: bool) 
 }
 
 /// Whether tables hold a live version of a key.
-fn held_below(
+pub(crate) fn held_below(
     engine: &Inner,
     version: &crate::version::Version,
     key: &[u8],

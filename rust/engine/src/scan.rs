@@ -5,7 +5,7 @@ use crate::entry::EntryRef;
 use crate::error::{Error, Result};
 use crate::guard::{Fetch, Loads};
 use crate::shard::State;
-use crate::table::{BlockCursor, Table};
+use crate::table::{BlockCursor, ReadAhead, Table};
 use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 
@@ -59,6 +59,8 @@ struct Run<'a> {
     table: usize,
     block: u32,
     cursor: Option<BlockCursor>,
+    /// For who may wait.
+    ahead: ReadAhead,
 }
 
 type Staged<'a> = std::vec::IntoIter<(&'a [u8], Option<&'a [u8]>)>;
@@ -113,7 +115,7 @@ impl<'a> Source<'a> {
 impl<'a> Run<'a> {
     /// Finds the first record of the run inside the range.
     fn seek(tables: &'a [Arc<Table>], range: &Range<'_>, fetch: &mut Fetch<'_>) -> Result<Run<'a>> {
-        let mut run = Run { tables, table: 0, block: 0, cursor: None };
+        let mut run = Run { tables, table: 0, block: 0, cursor: None, ahead: ReadAhead::default() };
         let found =
             if range.reverse { run.seek_last(range, fetch) } else { run.seek_first(range, fetch) };
         found.map(|()| run)
@@ -167,8 +169,11 @@ impl<'a> Run<'a> {
     }
 
     /// The current block; when it is missing, the next ones of this table are asked for with it.
-    fn fetch(&self, range: &Range<'_>, fetch: &mut Fetch<'_>) -> Result<crate::table::Block> {
+    fn fetch(&mut self, range: &Range<'_>, fetch: &mut Fetch<'_>) -> Result<crate::table::Block> {
         let Some(table) = self.tables.get(self.table) else { return Err(Error::Closed) };
+        if fetch.may_wait && !range.reverse {
+            self.ahead.reach(table, self.block);
+        }
         let block = fetch.block(table, self.block);
         if matches!(block, Err(Error::Miss)) {
             let ahead = (READ_AHEAD << fetch.loads.rounds.min(8)).min(READ_AHEAD_MAX);

@@ -35,7 +35,7 @@ mod test_disk;
 pub use block::Block;
 pub use block_cursor::BlockCursor;
 pub use builder::TableBuilder;
-pub use cursor::TableCursor;
+pub use cursor::{ReadAhead, TableCursor};
 pub use reader::Table;
 
 use forgekv_base::bytes::Reader;

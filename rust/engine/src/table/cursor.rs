@@ -13,13 +13,52 @@ pub struct TableCursor {
     table: usize,
     block: u32,
     cursor: Option<BlockCursor>,
+    ahead: ReadAhead,
     loaded_bytes: u64,
+}
+
+/// Keeps the operating system reading ahead of somebody who loads a table's blocks in order: a little at
+/// first, then more and more.
+#[derive(Debug, Default)]
+pub struct ReadAhead {
+    table: u64,
+    /// Up to where, in bytes of the file, it was asked.
+    asked: u64,
+    /// What was asked for last, in bytes.
+    window: u64,
+}
+
+impl ReadAhead {
+    const FIRST: u64 = 64 << 10;
+    const MOST: u64 = 512 << 10;
+
+    /// To be called before `block` is loaded.
+    pub fn reach(&mut self, table: &Table, block: u32) {
+        let (offset, _) = table.block_span(block);
+        if self.table != table.id() {
+            (self.table, self.asked) = (table.id(), 0);
+        }
+        // While the second half of what was asked for is read, the next is on its way.
+        if offset + self.window / 2 >= self.asked {
+            self.window = (self.window * 2).clamp(Self::FIRST, Self::MOST);
+            let from = self.asked.max(offset);
+            table.read_ahead(from, self.window);
+            self.asked = from + self.window;
+        }
+    }
 }
 
 impl TableCursor {
     /// A cursor over `tables`, in ascending order of their keys; nowhere yet.
     pub fn new(tables: Vec<Arc<Table>>) -> TableCursor {
-        TableCursor { tables, table: 0, block: 0, cursor: None, loaded_bytes: 0 }
+        TableCursor {
+            tables,
+            table: 0,
+            block: 0,
+            cursor: None,
+            ahead: ReadAhead::default(),
+            loaded_bytes: 0,
+        }
     }
 
     /// Goes to the first entry of all.
@@ -94,6 +133,7 @@ impl TableCursor {
                 self.block = 0;
                 continue;
             }
+            self.ahead.reach(table, self.block);
             let block = table.load_block(self.block)?;
             self.loaded_bytes += u64::from(table.block_span(self.block).1);
             match &mut cursor {

@@ -5,7 +5,7 @@ use super::codec::unseal;
 use super::filter::Filter;
 use super::format::Parts;
 use super::index::Index;
-use super::{BlockCursor, TableMeta, table_path};
+use super::{BlockCursor, ReadAhead, TableMeta, table_path};
 use crate::disk::{Disk, DiskFile, Mapping};
 use crate::error::{Error, Result};
 use std::fmt;
@@ -74,6 +74,7 @@ impl Table {
                 "entries without blocks, or blocks without",
             ));
         }
+        map.expect_random();
         Ok(Arc::new(Table { meta, path, file, map, filter, index }))
     }
 
@@ -166,6 +167,12 @@ impl Table {
         self.decode_block(block, raw)
     }
 
+    /// Lets the operating system begin to read `len` bytes of the file, for who is going to load them.
+    /// Does not wait.
+    pub fn read_ahead(&self, offset: u64, len: u64) {
+        self.map.will_need(offset, len);
+    }
+
     /// Looks `key` up through the mapping: `Some(None)` for a tombstone. This may wait for the device:
     /// never on an event loop.
     pub fn get(&self, key: &[u8], hash: u64) -> Result<Option<Option<Vec<u8>>>> {
@@ -182,7 +189,9 @@ impl Table {
     pub fn verify(&self, hash: &dyn Fn(&[u8]) -> u64) -> Result<()> {
         let mut counted =
             TableMeta { id: self.meta.id, bytes: self.meta.bytes, ..Default::default() };
+        let mut ahead = ReadAhead::default();
         for no in 0..self.blocks() {
+            ahead.reach(self, no);
             let (offset, _) = self.block_span(no);
             let wrong = |what: &str| Err(Error::corrupt(&self.path, offset, what));
             let mut cursor = BlockCursor::new(self.load_block(no)?);
