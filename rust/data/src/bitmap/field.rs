@@ -138,13 +138,14 @@ pub fn fields(
 ) -> Result<()> {
     let written = steps.iter().filter(|(_, step)| *step != Step::Get);
     let end = written.map(|(field, _)| field.bytes().end).max();
-    let mut changed = 0;
+    let mut grows = false;
     if let Some(end) = end
         && string::len(w, key)? < end
     {
         string::write_range(w, key, end - 1, &[0])?;
-        changed += 1;
+        grows = true;
     }
+    let mut changes = 0;
     for (field, step) in steps {
         let mut window = Window::read(w, key, field)?;
         let old = window.get(field);
@@ -162,15 +163,17 @@ pub fn fields(
             each(None);
             continue;
         };
-        window.put(field, new);
-        if let Some(bytes) = window.bytes.get(..window.len) {
+        if new != old {
+            window.put(field, new);
+            let bytes = window.bytes.get(..window.len).unwrap_or_default();
             string::write_range(w, key, field.bytes().start, bytes)?;
         }
-        changed += 1;
+        changes += u32::from(grows || new != old);
         each(Some(if matches!(step, Step::Set(..)) { old as i64 } else { new as i64 }));
     }
-    if changed > 0 {
-        w.event(event_class::STRING, "setbit", key);
+    (0..changes).for_each(|_| w.changed());
+    if changes > 0 {
+        w.notify(event_class::STRING, "setbit", key);
     }
     Ok(())
 }
