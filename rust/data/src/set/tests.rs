@@ -57,7 +57,7 @@ impl Db {
         self.run(|w| keys::encoding_name(w, key)).unwrap().unwrap_or("none")
     }
 
-    fn is_exploded(&mut self, name: &str) -> bool {
+    fn is_large(&mut self, name: &str) -> bool {
         let key = self.key(name);
         self.run(|w| Ok(w.header(key)?.unwrap().is_exploded())).unwrap()
     }
@@ -162,7 +162,7 @@ fn encodings_are_those_of_redis() {
     }
 
     db.fill("n", "", 0, 512);
-    assert_eq!((db.called("n"), db.is_exploded("n")), ("intset", false));
+    assert_eq!((db.called("n"), db.is_large("n")), ("intset", false));
     db.fill("n", "", 512, 513);
     assert_eq!((db.called("n"), db.card("n")), ("hashtable", 513));
     db.fill("m", "", 0, 200);
@@ -180,14 +180,14 @@ fn encodings_are_those_of_redis() {
     for n in 0..128 {
         db.sadd("big", &[&format!("{wide}{n:04}")]);
     }
-    assert_eq!((db.called("big"), db.is_exploded("big"), db.card("big")), ("listpack", true, 128));
+    assert_eq!((db.called("big"), db.is_large("big"), db.card("big")), ("listpack", true, 128));
     db.sadd("big", &["one more"]);
     assert_eq!(db.called("big"), "hashtable");
     db.limits.set_max_intset_entries = 2000;
     for n in 0..1200i64 {
         db.sadd("wide", &[&(i64::MAX - n).to_string()]);
     }
-    assert_eq!((db.called("wide"), db.is_exploded("wide")), ("intset", true));
+    assert_eq!((db.called("wide"), db.is_large("wide")), ("intset", true));
     db.sadd("wide", &["x"]);
     assert_eq!((db.called("wide"), db.card("wide")), ("hashtable", 1201));
 
