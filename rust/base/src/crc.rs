@@ -129,6 +129,33 @@ pub fn crc64(init: u64, bytes: &[u8]) -> u64 {
     crc
 }
 
+/// What [`crc64`] of some bytes becomes when `n` zero bytes follow, in time that grows with the logarithm
+/// of `n`. The checksum is linear: for two messages one after the other it is this, of the first one's
+/// checksum and the second one's length, xor the second one's own.
+pub fn crc64_zeros(crc: u64, n: u64) -> u64 {
+    // Polynomials, the highest bit being the constant term. A zero byte multiplies by x^8.
+    let multiply = |mut a: u64, mut b: u64| {
+        let mut product = 0;
+        while b != 0 {
+            if b >> 63 == 1 {
+                product ^= a;
+            }
+            b <<= 1;
+            a = (a >> 1) ^ if a & 1 == 1 { CRC64_POLY } else { 0 };
+        }
+        product
+    };
+    let (mut result, mut power, mut left) = (crc, 1 << (63 - 8), n);
+    while left > 0 {
+        if left & 1 == 1 {
+            result = multiply(result, power);
+        }
+        power = multiply(power, power);
+        left >>= 1;
+    }
+    result
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,6 +205,16 @@ mod tests {
                 (c >> 1) ^ if c & 1 != 0 { CRC64_POLY } else { 0 }
             })
         })
+    }
+
+    #[test]
+    fn zeros_that_follow() {
+        let crc = crc64(0, b"123456789");
+        for n in [0usize, 1, 2, 7, 8, 9, 255, 256, 100_000] {
+            assert_eq!(crc64_zeros(crc, n as u64), crc64(crc, &vec![0; n]), "{n}");
+            let rest = vec![7; n];
+            assert_eq!(crc64_zeros(crc, n as u64) ^ crc64(0, &rest), crc64(crc, &rest));
+        }
     }
 
     proptest! {

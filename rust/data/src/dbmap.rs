@@ -15,11 +15,12 @@
 
 use crate::error::{Error, Result};
 use crate::record;
+use crate::store::Store;
 use crate::view::Write;
 use forgekv_base::bytes::Reader;
-use forgekv_engine::{Batch, Guard};
+use forgekv_engine::{Batch, Guard, SHARDS, ShardSet, Snapshot};
 use parking_lot::Mutex;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The shard of space M.
@@ -35,6 +36,9 @@ fn record_key() -> &'static [u8] {
 }
 
 const RECORD_KEY: &[u8] = b"\0databases";
+
+/// A directory never has more logical databases: so many ids are in the record, and it is small.
+pub(crate) const MOST_DATABASES: u32 = 1 << 16;
 
 /// The record's content.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,14 +67,22 @@ impl Record {
         numbers.flat_map(u32::to_le_bytes).collect()
     }
 
+    /// An id that no key begins with.
+    fn draw(&mut self) -> Result<u32> {
+        let id = self.next;
+        let next = id.checked_add(1).filter(|&n| n < NOWHERE);
+        self.next = next.ok_or_else(|| {
+            Error::reply("ERR no more databases can be made in this data directory")
+        })?;
+        Ok(id)
+    }
+
     /// Gives a database an id that no key begins with.
     fn renew(&mut self, logical: usize) -> Result<()> {
-        let next = self.next.checked_add(1).filter(|&n| n < NOWHERE);
-        let (Some(next), Some(id)) = (next, self.ids.get_mut(logical)) else {
-            return Err(Error::reply("ERR no more databases can be made in this data directory"));
-        };
-        *id = self.next;
-        self.next = next;
+        let id = self.draw()?;
+        if let Some(slot) = self.ids.get_mut(logical) {
+            *slot = id;
+        }
         Ok(())
     }
 
@@ -109,6 +121,8 @@ pub(crate) struct DbMap {
 /// What compaction asks.
 #[derive(Debug, Default)]
 struct Claims {
+    /// Ids of no logical database whose keys are wanted all the same: they are being loaded.
+    held: BTreeSet<u32>,
     /// The newest record; `None` until it is read at the start.
     record: Option<Record>,
     /// Ids that a record dropped, and the sequence number before that record's: something later has to
@@ -176,7 +190,9 @@ impl DbMap {
         claims.leaving.retain(|(_, before)| synced_seq <= *before);
         let Some(record) = &claims.record else { return Claimed::default() };
         let leaving = claims.leaving.iter().map(|(id, _)| *id);
-        Claimed { ids: record.ids.iter().copied().chain(leaving).collect(), next: record.next }
+        let held = claims.held.iter().copied();
+        let ids = record.ids.iter().copied().chain(leaving).chain(held).collect();
+        Claimed { ids, next: record.next }
     }
 }
 
@@ -246,6 +262,88 @@ fn change(w: &mut Write<'_>, change: impl FnOnce(&mut Record) -> Result<()>) -> 
         w.switch_db(db);
     }
     Ok(())
+}
+
+/// The ids of all logical databases at a snapshot's moment.
+pub(crate) fn ids_in(snapshot: &Snapshot) -> Result<Vec<u32>> {
+    let records = snapshot.records(META_SHARD, record_key())?;
+    match records.current() {
+        Some((key, value)) if key == record_key() => Ok(Record::decode(value)?.ids),
+        _ => Err(Error::broken("there is no map of databases")),
+    }
+}
+
+/// Whether any logical database has a key, those included that are beyond the number of the store's.
+pub(crate) fn holds_keys(store: &Store) -> Result<bool> {
+    store.engine().with_reserved(ShardSet::ALL, |mut guard| {
+        for id in Record::load(&mut guard)?.ids {
+            for shard in 0..SHARDS as u8 {
+                if guard.settled_count(shard, id)? > 0 {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    })
+}
+
+/// Changes the record; `held` and `released` are the ids that are wanted from here on, or not any more,
+/// though no logical database has them.
+fn renumber<T>(
+    store: &Store,
+    change: impl Fn(&mut Record, &mut BTreeSet<u32>) -> Result<T>,
+) -> Result<T> {
+    store.engine().with_reserved(ShardSet::ALL, |mut guard| {
+        let mut record = Record::load(&mut guard)?;
+        let mut held = store.map().claims.lock().held.clone();
+        let answer = change(&mut record, &mut held)?;
+        // What is held is known before the record gives the id away, and what is not held any more after
+        // the record has taken it over.
+        store.map().claims.lock().held.extend(&held);
+        let mut batch = Batch::new();
+        record.put(&mut batch);
+        store.commit(&mut guard, &mut batch)?;
+        store.map().claims.lock().held = held;
+        Ok(answer)
+    })
+}
+
+/// A new id for keys that are being loaded: nobody sees them, until [`publish`].
+pub(crate) fn hold(store: &Store) -> Result<u32> {
+    renumber(store, |record, held| {
+        let id = record.draw()?;
+        held.insert(id);
+        Ok(id)
+    })
+}
+
+/// Makes ids those of logical databases, which lose what they held; the others are emptied. One record, so
+/// all of it happens or nothing.
+pub(crate) fn publish(store: &Store, ids: &BTreeMap<u32, u32>) -> Result<()> {
+    renumber(store, |record, held| {
+        let most = ids.keys().next_back().map_or(0, |&n| n as usize + 1);
+        record.grow(most)?;
+        for logical in 0..record.ids.len() {
+            match (ids.get(&(logical as u32)), record.ids.get_mut(logical)) {
+                (Some(&id), Some(slot)) => {
+                    *slot = id;
+                    held.remove(&id);
+                }
+                _ => record.renew(logical)?,
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Gives up ids that were held: their keys are dropped by compactions.
+pub(crate) fn abandon(store: &Store, ids: impl Iterator<Item = u32>) {
+    let mut claims = store.map().claims.lock();
+    for id in ids {
+        claims.held.remove(&id);
+    }
+    drop(claims);
+    store.engine().hint_garbage(ShardSet::ALL);
 }
 
 #[cfg(test)]

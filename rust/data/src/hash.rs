@@ -21,6 +21,7 @@ mod exploded;
 mod packed;
 mod random;
 mod walk;
+mod whole;
 
 pub use expiry::{
     EXPIRY_END_MS, Existing, Retime, Timed, When, expire, expiries, get_delete, get_retime,
@@ -30,6 +31,7 @@ pub(crate) use expiry::{copied, first_expiry, reap_field, reap_fields};
 pub(crate) use exploded::sub_key;
 pub use random::random;
 pub use walk::{Visit, all, scan};
+pub(crate) use whole::{live, load, untimed_count};
 
 use crate::error::{Error, NOT_A_FLOAT, OVERFLOW, Result};
 use crate::header::{Header, Kind, encoding};

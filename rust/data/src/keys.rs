@@ -80,6 +80,14 @@ pub fn delete(w: &mut Write<'_>, key: Key<'_>) -> Result<bool> {
     Ok(true)
 }
 
+/// Deletes a key as [`delete`] does, and tells nobody. True when it was there.
+pub(crate) fn discard(w: &mut Write<'_>, key: Key<'_>) -> Result<bool> {
+    let Some(deleted) = w.header(key)?.map(|h| Replaced::new(&h)) else { return Ok(false) };
+    let before = Replaced::note(Some(deleted), w);
+    w.delete_header(key, before);
+    Ok(true)
+}
+
 /// Whether a key is there.
 ///
 /// # Errors

@@ -14,6 +14,7 @@ pub mod hyperloglog;
 pub mod keys;
 mod limits;
 mod place;
+pub mod rdb;
 mod record;
 pub mod scan;
 mod schema;

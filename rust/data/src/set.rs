@@ -23,11 +23,13 @@ mod packed;
 mod random;
 mod source;
 mod splice;
+mod whole;
 
 pub use algebra::{Operation, combine, store};
 pub(crate) use exploded::sub_key;
 pub use random::{pop, random};
 pub use source::{Source, Walk};
+pub(crate) use whole::{len_of, members_of};
 
 use crate::error::{Error, Result};
 use crate::header::{Header, Kind, encoding};

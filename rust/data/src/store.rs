@@ -90,6 +90,10 @@ impl Store {
         Ok(forgekv_engine::check(disk, dir, &Records { shared }, repair)?)
     }
 
+    pub(crate) fn map(&self) -> &DbMap {
+        &self.shared.map
+    }
+
     /// The engine: locks, loads, log, figures.
     pub fn engine(&self) -> &Engine {
         &self.engine

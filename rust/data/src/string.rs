@@ -428,6 +428,11 @@ pub fn check_length(r: &Read<'_>, offset: u64, more: usize) -> Result<()> {
     }
 }
 
+/// Gives a key that is not there a value that comes from elsewhere, and tells nobody.
+pub(crate) fn load(w: &mut Write<'_>, key: Key<'_>, value: &[u8]) {
+    put_value(w, key, encoding::PACKED, value, None, Before::UNKNOWN);
+}
+
 /// What is there, as a write needs to know it.
 fn find<'r>(w: &'r mut Write<'_>, key: Key<'_>) -> Result<(Before, Option<Header<'r>>)> {
     let header = w.header(key)?;

@@ -108,6 +108,12 @@ pub(crate) struct Splice {
     pub(crate) insert: SmallVec<[u8; 128]>,
 }
 
+/// What a view would tell and count.
+pub(crate) struct Hushed {
+    events: u32,
+    changes: u64,
+}
+
 /// What a view leaves behind for the road.
 pub struct Parts<'e> {
     /// The locks.
@@ -536,6 +542,23 @@ impl<'e> Write<'e> {
     /// Counts a change of which no event tells.
     pub fn changed(&mut self) {
         self.0.changes += 1;
+    }
+
+    /// From here on no event is told and no change counted, until [`unhush`](Self::unhush).
+    pub(crate) fn hush(&mut self) -> Hushed {
+        let events = std::mem::take(&mut self.0.around.events);
+        Hushed { events, changes: self.0.changes }
+    }
+
+    /// Ends what [`hush`](Self::hush) began.
+    pub(crate) fn unhush(&mut self, hushed: Hushed) {
+        self.0.around.events = hushed.events;
+        self.0.changes = hushed.changes;
+    }
+
+    /// Looks into a physical database, whatever logical one it is or becomes.
+    pub(crate) fn enter_physical(&mut self, id: u32) {
+        self.0.physical_db = id;
     }
 
     /// How much is staged, for [`roll_back`](Self::roll_back).

@@ -5,9 +5,12 @@
 
 mod allocator;
 mod check;
+mod export;
+mod import;
 mod local_time;
 mod log;
 mod notify;
+mod progress;
 mod serve;
 mod signals;
 
@@ -46,6 +49,8 @@ fn run() -> Result<ExitCode, String> {
         }
         Invocation::Help => print(&help()),
         Invocation::Check(args) => check::check(&args),
+        Invocation::Import(args) => import::import(&args),
+        Invocation::Export(args) => export::export(&args),
         Invocation::Serve(startup) => serve::serve(&startup),
     }
 }

@@ -144,6 +144,10 @@ fn mistakes_stop_the_start() {
         (vec![dir.path("none.conf")], "can't open config file"),
         (vec!["--maxmemory".into(), "much".into()], "argument must be a memory value"),
         (vec!["check".into()], "usage: forgekv check DIR"),
+        (vec!["import".into()], "usage: forgekv import FILE [DIR] [--replace]"),
+        (vec!["export".into(), "-x".into()], "usage: forgekv export FILE [DIR]"),
+        (vec!["import".into(), dir.path("a.conf"), dir.path("data")], "not an RDB file"),
+        (vec!["export".into(), dir.path("a.rdb"), dir.path("none")], "no data directory"),
     ] {
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
         let (done, _, err) = output(&args);

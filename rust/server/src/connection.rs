@@ -147,6 +147,9 @@ impl Connection {
         if done.expired > 0 {
             worker.stats.expired_keys.add(done.expired);
         }
+        if done.changes > 0 {
+            worker.stats.changes.add(done.changes);
+        }
         if done.hits > 0 {
             worker.stats.keyspace_hits.add(done.hits);
         }

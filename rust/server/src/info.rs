@@ -112,10 +112,22 @@ pub struct Clients {
 /// What the persistence section says of snapshots.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Saves {
-    /// Changes of keys since the last one.
-    pub changes: Option<u64>,
-    /// When the last one was made, in seconds since the epoch.
-    pub last_s: Option<u64>,
+    /// Changes of keys since the last one that succeeded.
+    pub changes: u64,
+    /// When that was, in seconds since the epoch.
+    pub last_s: u64,
+    /// Whether one is made in the background.
+    pub in_background: bool,
+    /// For how many seconds, then.
+    pub running_s: Option<u64>,
+    /// Whether the last one failed.
+    pub last_failed: bool,
+    /// How many seconds the last one in the background took.
+    pub last_took_s: Option<u64>,
+    /// How many succeeded.
+    pub done: u64,
+    /// Keys that the one under way has written.
+    pub keys: u64,
 }
 
 /// Figures of the storage.

@@ -7,6 +7,7 @@ mod housekeeping;
 pub mod info;
 mod listener;
 mod road;
+mod saves;
 mod server;
 mod session;
 mod table;

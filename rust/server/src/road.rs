@@ -104,6 +104,8 @@ pub(crate) struct Done {
     pub(crate) expired: u64,
     /// Whether something was committed.
     pub(crate) wrote: bool,
+    /// How many changes it was, as the command counts them.
+    pub(crate) changes: u64,
     /// Keys that a reading command looked up and found, or did not find.
     pub(crate) hits: u64,
     pub(crate) misses: u64,
@@ -326,6 +328,7 @@ fn attempt<'e>(
         Handler::Read(_) => (parts.hits, parts.misses),
         _ => (0, 0),
     };
+    let changes = parts.changes;
     let only_reads = matches!(call.entry.command.handler, Handler::Read(_));
     let mut expired = parts.expired;
     let result = result.and_then(|()| match store.commit(&mut guard, batch) {
@@ -338,7 +341,7 @@ fn attempt<'e>(
     });
     batch.clear();
     match result {
-        Ok(lsn) => Ok(Done { lsn, expired, wrote, hits, misses }),
+        Ok(lsn) => Ok(Done { lsn, expired, wrote, changes, hits, misses }),
         Err(Error::Again(why)) => {
             reply.rewind(mark);
             Err((why, guard.into_loads()))

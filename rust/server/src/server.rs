@@ -9,6 +9,7 @@ use crate::config::{Apply, Config, Handle, LogLevel, Part, machine};
 use crate::housekeeping::Housekeeping;
 use crate::info::{Allocator, Identity, MemoryWatch, Stats, random_id};
 use crate::listener::Listeners;
+use crate::saves::Saves;
 use crate::session::Clients;
 use crate::table::Table;
 use crate::worker::{self, Mail, Mailbox};
@@ -20,7 +21,7 @@ use parking_lot::{Condvar, Mutex};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -85,9 +86,8 @@ pub(crate) struct Shared {
     pub(crate) memory: MemoryWatch,
     pub(crate) allocator: Arc<dyn Allocator>,
     pub(crate) mailboxes: Vec<Arc<Mailbox>>,
-    /// When data was last made durable on request, in Unix seconds.
-    pub(crate) saved_s: AtomicU64,
-    disk: Arc<dyn Disk>,
+    pub(crate) saves: Saves,
+    pub(crate) disk: Arc<dyn Disk>,
     set_log_level: Box<dyn Fn(LogLevel) + Send + Sync>,
     store: Mutex<Option<Store>>,
     store_opened: Notify,
@@ -147,7 +147,7 @@ impl Server {
             memory: MemoryWatch::default(),
             allocator,
             mailboxes: (0..workers).map(|_| Arc::default()).collect(),
-            saved_s: AtomicU64::new(now_us / 1_000_000),
+            saves: Saves::new(now_us / 1_000_000),
             disk,
             set_log_level,
             store: Mutex::new(None),
@@ -236,6 +236,7 @@ impl Server {
             }
         }
         self.housekeeping.stop();
+        self.shared.saves.stop();
         self.shared.store.lock().take()
     }
 }
@@ -337,11 +338,6 @@ impl Shared {
         if let Some(mailbox) = self.mailboxes.get(worker) {
             mailbox.send(Mail::Close(id));
         }
-    }
-
-    /// What is durable now was saved, for LASTSAVE.
-    pub(crate) fn note_save(&self) {
-        self.saved_s.store(clock::now_us() / 1_000_000, Relaxed);
     }
 }
 

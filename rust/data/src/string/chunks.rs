@@ -14,6 +14,7 @@
 use crate::error::{Error, Result};
 use crate::header::Header;
 use crate::place::Key;
+use crate::rdb::Elements;
 use crate::view::{Read, Write};
 use std::ops::{Bound, ControlFlow, Range};
 
@@ -25,6 +26,8 @@ pub(super) const LARGE: u32 = (32 << 10) - 64;
 
 /// Up to this many chunks are looked up one by one, more are scanned.
 const FEW: u64 = 4;
+
+const NO_NUMBER: &str = "a large string's chunk has no number";
 
 static ZEROS: [u8; 4096] = [0; 4096];
 
@@ -104,9 +107,7 @@ impl Chunks {
             false,
             &mut |sub, bytes| {
                 let number = sub.first_chunk::<4>().map(|n| u32::from_be_bytes(*n));
-                let Some(number) = number else {
-                    return Err(Error::broken("a large string's chunk has no number"));
-                };
+                let Some(number) = number else { return Err(Error::broken(NO_NUMBER)) };
                 let span = self.span(number, &range);
                 zeros(span.start.saturating_sub(at), each);
                 self.piece(number, &span, bytes, each);
@@ -116,6 +117,34 @@ impl Chunks {
         )?;
         zeros(range.end - at, each);
         Ok(())
+    }
+
+    /// Hands over all bytes, piece by piece, from wherever the chunks are.
+    pub(crate) fn walk(
+        &self,
+        elements: &mut dyn Elements,
+        each: &mut dyn FnMut(&[u8]) -> Result<()>,
+    ) -> Result<()> {
+        let (range, mut at, mut failed) = (0..self.len, 0, None);
+        let mut give = |piece: &[u8]| {
+            if failed.is_none() {
+                failed = each(piece).err();
+            }
+        };
+        elements.walk(self.generation, Bound::Unbounded, &mut |sub, bytes| {
+            let number = sub.first_chunk::<4>().map(|n| u32::from_be_bytes(*n));
+            let number = number.ok_or_else(|| Error::broken(NO_NUMBER))?;
+            let span = self.span(number, &range);
+            if span.is_empty() {
+                return Err(Error::broken("a large string has a chunk beyond its end"));
+            }
+            zeros(span.start.saturating_sub(at), &mut give);
+            self.piece(number, &span, bytes, &mut give);
+            at = span.end;
+            Ok(ControlFlow::Continue(()))
+        })?;
+        zeros(self.len.saturating_sub(at), &mut give);
+        failed.map_or(Ok(()), Err)
     }
 
     fn read_few(

@@ -2,11 +2,13 @@
 //!
 //! The data side lives in `data::keys`, `data::expire`, `data::scan` and `data::dbmap`.
 
+mod dump;
 mod expiry;
 mod walk;
 
 use super::command::HELP;
 use super::{Args, Command, Family, container, read, write};
+use dump::{dump, restore};
 use expiry::{expire, expireat, expiretime, persist, pexpire, pexpireat, pexpiretime, pttl, ttl};
 use forgekv_base::number::parse_i64;
 use forgekv_data::{Error, NOT_AN_INTEGER, Read, Result, SYNTAX, Write, dbmap, keys};
@@ -90,6 +92,22 @@ const COMMANDS: &[Command] = &[
         .complexity("O(1), or O(N) for a large collection that has to move to another shard.")
         .keys("RW access delete; OW insert")
         .about("Renames a key if nothing has that name."),
+    read("DUMP", dump, "key")
+        .since("2.6.0")
+        .complexity("O(N) where N is the size of the value.")
+        .tips(UNSTABLE)
+        .about("Returns a value in Redis's own format, for RESTORE."),
+    write(
+        "RESTORE",
+        restore,
+        "key ttl serialized-value [REPLACE] [ABSTTL] [IDLETIME seconds] [FREQ frequency]",
+    )
+    .grows()
+    .dangerous()
+    .since("2.6.0")
+    .complexity("O(N) where N is the size of the value.")
+    .keys("OW update")
+    .about("Gives a key a value that DUMP returned."),
     read("RANDOMKEY", randomkey, "")
         .all_shards()
         .since("1.0.0")

@@ -4,12 +4,17 @@
 
 use super::command::HELP;
 use super::{Args, Command, Family, admin, container};
-use crate::info::{self, Clients, Database, Saves, Snapshot, Storage};
+use crate::info::{self, Clients, Database, Snapshot, Storage};
 use crate::road::{Admin, Then};
+use crate::saves;
+use crate::server::Shared;
 use forgekv_base::clock;
 use forgekv_data::{Error, Result, SYNTAX, scan};
 use forgekv_resp::{Proto, Reply};
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+
+const SHUTDOWN_FAILED: &str = "ERR Errors trying to SHUTDOWN. Check logs.";
 
 pub(crate) const FAMILY: Family = Family::new(
     "server",
@@ -27,7 +32,7 @@ pub(crate) const FAMILY: Family = Family::new(
             .loading()
             .stale()
             .since("1.0.0")
-            .about("Tells when the data was last saved on request, or opened.")
+            .about("Tells when an RDB file was last written, or else when the data was opened.")
             .complexity("O(1)")
             .categories(&["admin", "dangerous"])
             .tips(&["nondeterministic_output"]),
@@ -37,8 +42,15 @@ pub(crate) const FAMILY: Family = Family::new(
             .no_multi()
             .no_async_loading()
             .since("1.0.0")
-            .about("Makes everything durable that was acknowledged.")
-            .complexity("O(N), N being the bytes of the log that are not synced"),
+            .about("Writes an RDB file of everything; others go on meanwhile.")
+            .complexity("O(N), N being the number of keys in all databases"),
+        admin("BGSAVE", save_in_background, "[SCHEDULE]")
+            .operator()
+            .noscript()
+            .no_async_loading()
+            .since("1.0.0")
+            .about("Begins to write an RDB file of everything.")
+            .complexity("O(1)"),
         admin("INFO", info, "[section [section ...]]")
             .loading()
             .stale()
@@ -89,8 +101,8 @@ pub(crate) const FAMILY: Family = Family::new(
             .no_multi()
             .allow_busy()
             .since("1.0.0")
-            .about("Ends the server; what was acknowledged stays.")
-            .complexity("O(1)"),
+            .about("Ends the server; what was acknowledged stays, with or without SAVE.")
+            .complexity("O(1), or with SAVE O(N), N being the number of keys in all databases"),
     ],
 );
 
@@ -111,20 +123,26 @@ fn time(_: &mut Admin<'_>, _: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()
 }
 
 fn last_save(ctx: &mut Admin<'_>, _: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
-    reply.int(ctx.server.saved_s.load(Relaxed) as i64);
+    reply.int(ctx.server.saves.last_s() as i64);
     Ok(())
 }
 
 fn save(ctx: &mut Admin<'_>, _: &mut Args<'_>, _: &mut Reply<'_>) -> Result<()> {
     let server = ctx.server.clone();
-    ctx.then = Some(work(move || {
-        let Some(store) = server.store() else {
-            return Err("ERR the data is being opened".into());
-        };
-        store.engine().sync().map_err(|e| format!("ERR {e}"))?;
-        server.note_save();
-        Ok(())
-    }));
+    ctx.then = Some(work(move || saves::save(&server)));
+    Ok(())
+}
+
+fn save_in_background(
+    ctx: &mut Admin<'_>,
+    args: &mut Args<'_>,
+    reply: &mut Reply<'_>,
+) -> Result<()> {
+    // Nothing else ever keeps it from beginning, so there is nothing to wait for.
+    args.flag("SCHEDULE");
+    args.end()?;
+    saves::save_in_background(ctx.server).map_err(Error::reply)?;
+    reply.simple("Background saving started");
     Ok(())
 }
 
@@ -154,7 +172,7 @@ fn info(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Resu
             pubsub_patterns: None,
         },
         storage: Storage::of(ctx.store.engine()),
-        saves: Saves { changes: None, last_s: Some(server.saved_s.load(Relaxed)) },
+        saves: server.saves.figures(server.stats.changes()),
         keyspace: &keyspace,
         allocator: &*server.allocator,
         memory: server.memory.look(&*server.allocator),
@@ -238,7 +256,8 @@ pub(super) fn work(
 }
 
 fn shutdown(ctx: &mut Admin<'_>, args: &mut Args<'_>, _: &mut Reply<'_>) -> Result<()> {
-    let (mut save, mut no_save, mut abort, mut other) = (false, false, false, false);
+    let (mut save, mut no_save, mut abort) = (false, false, false);
+    let (mut now, mut force) = (false, false);
     while !args.is_empty() {
         if args.flag("SAVE") {
             save = true;
@@ -246,21 +265,40 @@ fn shutdown(ctx: &mut Admin<'_>, args: &mut Args<'_>, _: &mut Reply<'_>) -> Resu
             no_save = true;
         } else if args.flag("ABORT") {
             abort = true;
-        } else if args.flag("NOW") || args.flag("FORCE") {
-            other = true;
+        } else if args.flag("NOW") {
+            // Nobody is waited for anyway.
+            now = true;
+        } else if args.flag("FORCE") {
+            force = true;
         } else {
             return Err(SYNTAX);
         }
     }
-    if (save && no_save) || (abort && (save || no_save || other)) {
+    if (save && no_save) || (abort && (save || no_save || now || force)) {
         return Err(SYNTAX);
     }
     if abort {
         // Nothing is waited for, so there is never one to abort.
         return Err(Error::reply("ERR No shutdown in progress."));
     }
-    tracing::info!("a client asks the server to end");
-    ctx.server.request_stop();
-    ctx.then = Some(Then::Close);
+    let server = ctx.server.clone();
+    ctx.then = Some(if save {
+        Then::Work(Box::new(move |proto: Proto| {
+            let mut out = Vec::new();
+            match saves::save(&server) {
+                Err(_) if !force => Reply::new(&mut out, proto).error(SHUTDOWN_FAILED),
+                _ => end(&server),
+            }
+            out
+        }))
+    } else {
+        end(&server);
+        Then::Close
+    });
     Ok(())
+}
+
+fn end(server: &Arc<Shared>) {
+    tracing::info!("a client asks the server to end");
+    server.request_stop();
 }

@@ -24,6 +24,10 @@ pub enum Invocation {
     Help,
     /// Examine a data directory.
     Check(Vec<OsString>),
+    /// Load an RDB file into a data directory.
+    Import(Vec<OsString>),
+    /// Write a data directory as an RDB file.
+    Export(Vec<OsString>),
 }
 
 /// Where the configuration comes from.
@@ -45,6 +49,8 @@ impl Invocation {
             Some(b"-v" | b"--version") => return Ok(Invocation::Version),
             Some(b"-h" | b"--help") => return Ok(Invocation::Help),
             Some(b"check") => return Ok(Invocation::Check(args[1..].to_vec())),
+            Some(b"import") => return Ok(Invocation::Import(args[1..].to_vec())),
+            Some(b"export") => return Ok(Invocation::Export(args[1..].to_vec())),
             _ => {}
         }
         let mut startup = Startup::default();

@@ -133,6 +133,12 @@ directives! {
     "disk_reserve_mb" => disk_reserve_mb: u64 = 64, Int(0, 1 << 30), Fixed;
     /// Whether io_uring is tried for cold reads.
     "io_uring" => io_uring: bool = true, Bool, Fixed;
+    /// The file that SAVE and BGSAVE write, in `dir`.
+    "dbfilename" => dbfilename: String = "dump.rdb".into(), Kind::FileName, Fixed;
+    /// Whether strings in it are compressed.
+    "rdbcompression" => rdbcompression: bool = true, Bool, Free;
+    /// Whether it ends with a checksum.
+    "rdbchecksum" => rdbchecksum: bool = true, Bool, Fixed;
     /// Workers that serve clients; 0: one a core.
     "threads" => threads: usize = 0, Int(0, 1024), Fixed;
     /// Threads for flushes and compactions.
@@ -223,7 +229,7 @@ impl Directive {
     }
 }
 
-const RDB: &str = "there are no RDB files: every write is in the log";
+const RDB: &str = "RDB files are written on request only: every write is in the log";
 const AOF: &str = "the log is always kept and compacted; see wal_sync_mode";
 const REPLICATION: &str = "there is no replication";
 const CLUSTER: &str = "cluster mode does not exist here";
@@ -293,10 +299,7 @@ const OTHERS: &[Directive] = &[
     refused("loadmodule-ex", Words, Fixed, None, MODULE_NEEDED),
     // ---- Inert: snapshots and the append-only file ----
     inert("save", Save, Free, "", RDB),
-    inert("dbfilename", Text, Free, "dump.rdb", RDB),
     inert("stop-writes-on-bgsave-error", Bool, Free, "yes", RDB),
-    inert("rdbcompression", Bool, Free, "yes", RDB),
-    inert("rdbchecksum", Bool, Fixed, "yes", RDB),
     inert("rdb-del-sync-files", Bool, Free, "no", RDB),
     inert("rdb-save-incremental-fsync", Bool, Free, "yes", RDB),
     inert("sanitize-dump-payload", Choice(&["no", "yes", "clients"]), Free, "no", "payloads are always checked"),

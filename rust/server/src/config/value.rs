@@ -23,6 +23,8 @@ pub enum Kind {
     BytesOrPercent,
     /// One word or an empty text.
     Text,
+    /// The name of a file, without a directory.
+    FileName,
     /// A text that is never logged or shown in an error.
     Secret,
     /// Any number of words.
@@ -66,6 +68,7 @@ impl Kind {
             Kind::Bytes(..) => through::<u64>(args, self),
             Kind::BytesOrPercent => bytes_or_percent(single(args)?),
             Kind::Text | Kind::Secret => through::<Vec<u8>>(args, self),
+            Kind::FileName => through::<String>(args, self),
             Kind::Words => through::<Vec<String>>(args, self),
             Kind::Choice(names) => choose(args, names).map(|at| names[at].into()),
             Kind::Flags(names) => flags(args, names),
@@ -203,8 +206,12 @@ impl Value for Vec<u8> {
 }
 
 impl Value for String {
-    fn set(&mut self, args: &[&[u8]], _: &Kind) -> Result<(), String> {
-        *self = text(single(args)?)?;
+    fn set(&mut self, args: &[&[u8]], kind: &Kind) -> Result<(), String> {
+        let text = text(single(args)?)?;
+        if *kind == Kind::FileName && (text.contains('/') || matches!(&*text, "" | "." | "..")) {
+            return Err("argument can't be a path, just a filename".into());
+        }
+        *self = text;
         Ok(())
     }
 

@@ -112,6 +112,8 @@ counters! {
     keyspace_misses,
     /// Keys that were removed because their time had come.
     expired_keys,
+    /// Changes of keys.
+    changes,
     /// Error replies.
     error_replies,
     /// Commands that had to wait for blocks from disk.
@@ -257,6 +259,11 @@ impl Stats {
         let mut totals = self.sums();
         totals.subtract(&self.reset.lock());
         totals
+    }
+
+    /// Changes of keys since the start, whatever was reset.
+    pub fn changes(&self) -> u64 {
+        self.workers.iter().map(|worker| worker.changes.get()).sum()
     }
 
     /// CONFIG RESETSTAT.

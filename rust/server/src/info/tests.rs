@@ -25,7 +25,7 @@ fn with(totals: &Totals, ask: &[&str]) -> String {
         rates: Rates { commands: 12.4, input_bytes: 2048.0, output_bytes: 0.0 },
         clients: Clients { connected: 3, ..Clients::default() },
         storage: Storage { log_appended: 100, log_synced: 90, ..Storage::default() },
-        saves: Saves { changes: Some(4), last_s: None },
+        saves: Saves { changes: 4, ..Saves::default() },
         keyspace: &[
             Database { index: 0, keys: 5, expires: Some(2) },
             Database { index: 3, keys: 0, expires: None },

@@ -1,0 +1,95 @@
+//! How each kind is written.
+//!
+//! Always in the plainest form: a length, then each element. Every Redis reads that, and packs what is
+//! small itself.
+
+use super::elements::Elements;
+use super::io_error;
+use crate::error::{Error, Result};
+use crate::hash;
+use crate::header::Header;
+use crate::set;
+use crate::string;
+use forgekv_rdb::{Encoder, Type};
+use std::io;
+
+/// Writes what stands before a value, given its type.
+pub(crate) type Begin<'b> = dyn FnMut(&mut Encoder<'_>, Type) -> io::Result<()> + 'b;
+
+/// A longer string goes out as it comes, piece by piece, and is not compressed.
+const COLLECTED_MAX: u64 = 4 << 20;
+
+fn io(e: io::Error) -> Error {
+    io_error("writing a value in Redis's format", &e)
+}
+
+pub(super) fn string(
+    header: &Header<'_>,
+    elements: &mut dyn Elements,
+    out: &mut Encoder<'_>,
+    begin: &mut Begin<'_>,
+) -> Result<()> {
+    begin(out, Type::STRING).map_err(io)?;
+    let chunks = match string::Value::of(*header)? {
+        string::Value::Whole(text) => return out.string(text).map_err(io),
+        string::Value::Chunked(chunks) => chunks,
+    };
+    if chunks.len() <= COLLECTED_MAX {
+        let mut text = Vec::with_capacity(chunks.len() as usize);
+        chunks.walk(elements, &mut |piece| {
+            text.extend_from_slice(piece);
+            Ok(())
+        })?;
+        return out.string(&text).map_err(io);
+    }
+    out.begin_string(chunks.len()).map_err(io)?;
+    chunks.walk(elements, &mut |piece| out.raw(piece).map_err(io))
+}
+
+pub(super) fn hash(
+    header: &Header<'_>,
+    elements: &mut dyn Elements,
+    now_ms: u64,
+    out: &mut Encoder<'_>,
+    begin: &mut Begin<'_>,
+) -> Result<()> {
+    // How many fields there are, and when the first expires, is written before them.
+    let (mut count, mut first_ms) = (0, None);
+    if let Some(known) = hash::untimed_count(header)? {
+        count = known;
+    } else {
+        hash::live(header, elements, now_ms, &mut |_, _, expire_ms| {
+            count += 1;
+            first_ms = [first_ms, expire_ms].into_iter().flatten().min();
+            Ok(())
+        })?;
+    }
+    if count == 0 {
+        return Ok(());
+    }
+    let Some(first_ms) = first_ms else {
+        begin(out, Type::HASH).map_err(io)?;
+        out.len(count).map_err(io)?;
+        return hash::live(header, elements, now_ms, &mut |field, value, _| {
+            out.string(field).and_then(|()| out.string(value)).map_err(io)
+        });
+    };
+    begin(out, Type::TIMED_HASH).map_err(io)?;
+    out.ms(first_ms).map_err(io)?;
+    out.len(count).map_err(io)?;
+    hash::live(header, elements, now_ms, &mut |field, value, expire_ms| {
+        out.len(expire_ms.map_or(0, |at| at.saturating_sub(first_ms) + 1)).map_err(io)?;
+        out.string(field).and_then(|()| out.string(value)).map_err(io)
+    })
+}
+
+pub(super) fn set(
+    header: &Header<'_>,
+    elements: &mut dyn Elements,
+    out: &mut Encoder<'_>,
+    begin: &mut Begin<'_>,
+) -> Result<()> {
+    begin(out, Type::SET).map_err(io)?;
+    out.len(set::len_of(header)?).map_err(io)?;
+    set::members_of(header, elements, &mut |member| out.string(member).map_err(io))
+}

@@ -1,0 +1,64 @@
+//! DUMP and RESTORE: values in Redis's own format, from one server to another.
+
+use crate::commands::Args;
+use forgekv_data::{Error, Read, Result, SYNTAX, Write, keys, rdb};
+use forgekv_resp::Reply;
+
+const BUSY: &str = "BUSYKEY Target key name already exists.";
+const NEGATIVE_TTL: &str = "ERR Invalid TTL value, must be >= 0";
+const NEGATIVE_IDLETIME: &str = "ERR Invalid IDLETIME value, must be >= 0";
+const FREQ_OUT_OF_RANGE: &str = "ERR Invalid FREQ value, must be >= 0 and <= 255";
+
+pub(super) fn dump(db: &mut Read<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+    match rdb::dump(db, args.key()?)? {
+        Some(payload) => reply.bulk(&payload),
+        None => reply.null(),
+    }
+    Ok(())
+}
+
+pub(super) fn restore(
+    db: &mut Write<'_>,
+    args: &mut Args<'_>,
+    reply: &mut Reply<'_>,
+) -> Result<()> {
+    let key = args.key()?;
+    // Looked at later: what is wrong with it is told after what is wrong with the others.
+    let mut ttl = args.clone();
+    args.next()?;
+    let payload = args.next()?;
+    let (mut replace, mut is_absolute) = (false, false);
+    let (mut has_idletime, mut has_freq) = (false, false);
+    while !args.is_empty() {
+        if args.flag("REPLACE") {
+            replace = true;
+        } else if args.flag("ABSTTL") {
+            is_absolute = true;
+        } else if !has_freq && args.option("IDLETIME") {
+            // Neither is tracked, so there is nothing that they could change.
+            has_idletime = true;
+            if args.int()? < 0 {
+                return Err(Error::reply(NEGATIVE_IDLETIME));
+            }
+        } else if !has_idletime && args.option("FREQ") {
+            has_freq = true;
+            if !(0..=255).contains(&args.int()?) {
+                return Err(Error::reply(FREQ_OUT_OF_RANGE));
+            }
+        } else {
+            return Err(SYNTAX);
+        }
+    }
+    if !replace && keys::exists(db, key)? {
+        return Err(Error::reply(BUSY));
+    }
+    let ttl = u64::try_from(ttl.int()?).map_err(|_| Error::reply(NEGATIVE_TTL))?;
+    let expire_ms = match ttl {
+        0 => None,
+        at if is_absolute => Some(at),
+        ttl => Some(db.now_ms().saturating_add(ttl)),
+    };
+    rdb::restore(db, key, payload, expire_ms)?;
+    reply.ok();
+    Ok(())
+}
