@@ -1,4 +1,4 @@
-//! `forgekv export FILE [DIR]`: a data directory as an RDB file, for any Redis since 5.
+//! `forgekv export FILE [DIR]`: a data directory as an RDB file, for any Redis since 7.0.
 
 use std::ffi::OsString;
 use std::ops::ControlFlow;

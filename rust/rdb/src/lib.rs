@@ -7,7 +7,7 @@
 //!
 //! This room knows bytes and nothing else: no engine, no database, no clock. A value is read as a row of
 //! [`Item`]s, in pieces, so that one of any size passes through little memory; it is written by an
-//! [`Encoder`] in the forms that every Redis since 5 can read.
+//! [`Encoder`] in the plainest forms, which every Redis reads.
 //!
 //! What must always hold:
 //! 1. Whatever the bytes are, reading them answers or says what is wrong and where ([`Bad`]): it never
