@@ -1,10 +1,10 @@
 //! Uniform draws from elements that lie in order of a hash: HRANDFIELD, SRANDMEMBER, SPOP.
 //!
-//! Hash space is cut into equal windows of 8 to 16 elements on average. A window is drawn, and a number
-//! below [`WINDOW_MAX`]: if the window has an element of that number it is chosen, and otherwise nothing
-//! is. So every element is chosen with the same probability, however many share its window. (A window with
-//! more elements than that has a probability of about 10⁻¹⁸.) When many are wanted, one walk over all
-//! elements is cheaper.
+//! Hash space is cut into equal windows of 16 elements on average. A window is drawn, and a number below
+//! [`WINDOW_MAX`]: if the window has an element of that number it is chosen, and otherwise nothing is. So
+//! every element is chosen with the same probability, however many share its window. (A window with more
+//! elements than that has a probability of about 10⁻¹¹.) When many are wanted, one walk over all elements
+//! is cheaper.
 
 use crate::error::{Error, Result};
 use crate::place::Key;
@@ -12,8 +12,10 @@ use crate::view::Read;
 use forgekv_base::rng::Rng;
 use std::ops::{Bound, ControlFlow};
 
-/// No window has more elements.
-const WINDOW_MAX: u64 = 64;
+/// A window has so many elements on average.
+const WINDOW: u64 = 16;
+/// No window has more.
+const WINDOW_MAX: u64 = 52;
 /// A walk over so many elements costs about as much as one draw.
 const WALKED_PER_DRAW: u64 = 64;
 /// When a window is not in memory, the next ones are asked for with it.
@@ -62,12 +64,13 @@ impl Windows<'_> {
 
     /// A window, as the number of its first hash and that of the next window, and a number in it.
     fn draw(&self, rng: &mut Rng) -> ((u64, Option<u64>), u64) {
-        let bits = (self.count / 8).checked_ilog2().unwrap_or(0);
-        let start = match bits {
-            0 => 0,
-            _ => (rng.next_u64() >> (64 - bits)) << (64 - bits),
+        let windows = (self.count / WINDOW).max(1);
+        let start = |window: u64| {
+            let first = (u128::from(window) << 64).div_ceil(u128::from(windows));
+            u64::try_from(first).ok()
         };
-        let end = 1u64.checked_shl(64 - bits).and_then(|width| start.checked_add(width));
+        let window = rng.below(windows);
+        let (start, end) = (start(window).unwrap_or(0), start(window + 1));
         ((start, end), rng.below(WINDOW_MAX))
     }
 
