@@ -4,6 +4,7 @@
 use crate::error::Result;
 use crate::hash::{self, Visit};
 use crate::header::Kind;
+use crate::list;
 use crate::place::Key;
 use crate::scan;
 use crate::set;
@@ -83,6 +84,14 @@ pub fn value(r: &mut Read<'_>, key: Key<'_>) -> Result<Digest> {
             let mut members = Members(Digest::default());
             set::all(r, key, &mut members)?;
             members.0
+        }
+        (Kind::List, _) => {
+            let mut items = Digest::default();
+            list::all(r, key, &mut |item| {
+                items = Digest::of(&[&items.0, item]);
+                Ok(())
+            })?;
+            items
         }
         (_, None) => Digest::of(&[header.body]),
         (_, Some(generation)) => {

@@ -7,6 +7,7 @@
 use crate::error::{Error, NO_SUCH_KEY, Result};
 use crate::hash;
 use crate::header::{Header, Kind};
+use crate::list;
 use crate::place::Key;
 use crate::set;
 use crate::string;
@@ -242,10 +243,10 @@ pub fn encoding_name(r: &mut Read<'_>, key: Key<'_>) -> Result<Option<&'static s
         (Kind::String, _) => string::encoding_name(&header),
         (Kind::Hash, _) => hash::encoding_name(&header),
         (Kind::Set, _) => set::encoding_name(&header),
-        (Kind::List, true) => "quicklist",
+        (Kind::List, _) => list::encoding_name(&header),
         (Kind::ZSet, true) => "skiplist",
         (Kind::Stream, _) => "stream",
-        (Kind::List | Kind::ZSet, false) => "listpack",
+        (Kind::ZSet, false) => "listpack",
     }))
 }
 
@@ -275,6 +276,7 @@ pub fn usage(r: &mut Read<'_>, key: Key<'_>, samples: u64) -> Result<Option<u64>
             string::Value::Chunked(chunks) => chunks.count(),
             string::Value::Whole(_) => 0,
         },
+        Kind::List => list::records(r, key)?,
         _ => count,
     };
     // The root record.

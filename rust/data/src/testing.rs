@@ -127,7 +127,7 @@ impl Db {
         self.run(|w| expire::get(w, key)).unwrap()
     }
 
-    /// An exploded list of `n` elements; answers its generation.
+    /// An exploded value of `n` elements, of a kind that nobody looks into; answers its generation.
     pub(crate) fn explode(&mut self, name: &str, n: u32) -> u64 {
         let key = self.key(name);
         self.run(|w| {
@@ -137,7 +137,7 @@ impl Db {
             }
             let body = exploded_body(generation, u64::from(n), b"more");
             let header = Header {
-                kind: Kind::List,
+                kind: Kind::Stream,
                 encoding: encoding::EXPLODED,
                 expire_ms: None,
                 body: &body,

@@ -31,8 +31,11 @@ mod node;
 mod remove;
 mod walk;
 
+pub(crate) use leaf::LEAF_MAX;
+
 use crate::error::{Error, Result};
 use crate::place::Key;
+use crate::row;
 use crate::view::{Read, Splice, Write};
 use node::{Counts, Shape};
 use smallvec::SmallVec;
@@ -159,7 +162,7 @@ impl Tree {
         }
         let (path, index) = self.descend(r, owner, at, false)?;
         let leaf = self.record(r, owner, LEAF, path.leaf)?;
-        Ok(f(Some(leaf::get(leaf, index)?)))
+        Ok(f(Some(row::get(leaf, index)?)))
     }
 
     /// Puts items before the one at a position, or behind all; of a sorted tree only into an empty one, and

@@ -5,6 +5,7 @@ use super::node::{Child, NODE_MAX, Node, separator};
 use super::{COUNTS, LEAF, Order, Path, SHAPE, Step, Tree, missing, sub_key};
 use crate::error::Result;
 use crate::place::Key;
+use crate::row;
 use crate::view::{Read, Write};
 use smallvec::SmallVec;
 use std::ops::Range;
@@ -61,12 +62,12 @@ impl Tree {
         owner: Key<'_>,
         items: &[&[u8]],
     ) -> Result<()> {
-        let weights: Vec<usize> = items.iter().map(|item| leaf::size(item)).collect();
+        let weights: Vec<usize> = items.iter().map(|item| row::size(item)).collect();
         let mut children = Vec::new();
         for piece in distribute(&weights, LEAF_MAX, Split::AtEnd) {
             let id = self.new_id();
             let chunk = items.get(piece.clone()).unwrap_or_default();
-            w.put_element(owner, self.generation, &sub_key(LEAF, id), &leaf::encode(chunk));
+            w.put_element(owner, self.generation, &sub_key(LEAF, id), &row::encode(chunk));
             children.push(self.leaf_child(id, items, &piece));
         }
         self.len = items.len() as u64;
@@ -85,8 +86,8 @@ impl Tree {
         items: &[&[u8]],
     ) -> Result<()> {
         let done = self.edit(w, owner, LEAF, path.leaf, |leaf| {
-            let at = leaf::offset(leaf, index)?;
-            let removed = leaf::offset(leaf.get(at..).unwrap_or_default(), remove)?;
+            let at = row::offset(leaf, index)?;
+            let removed = row::offset(leaf.get(at..).unwrap_or_default(), remove)?;
             let splice = leaf::splice(leaf, at, removed, items);
             let fits = splice.is_some();
             Ok((splice, fits))
@@ -110,7 +111,7 @@ impl Tree {
         new: &[&[u8]],
     ) -> Result<()> {
         let old = self.record(w, owner, LEAF, path.leaf)?.to_vec();
-        let mut items = leaf::items(&old)?;
+        let mut items = row::items(&old)?;
         let index = usize::try_from(index).unwrap_or(usize::MAX).min(items.len());
         let end = (index + remove as usize).min(items.len());
         let split = if index == items.len() && path.is_last() {
@@ -123,12 +124,12 @@ impl Tree {
         let before = items.len();
         items.splice(index..end, new.iter().copied());
         self.len = self.len + items.len() as u64 - before as u64;
-        let weights: Vec<usize> = items.iter().map(|item| leaf::size(item)).collect();
+        let weights: Vec<usize> = items.iter().map(|item| row::size(item)).collect();
         let pieces = distribute(&weights, LEAF_MAX, split);
         let kept = if split == Split::AtStart { pieces.len() - 1 } else { 0 };
         let mut children = Vec::with_capacity(pieces.len());
         for (n, piece) in pieces.iter().enumerate() {
-            let bytes = leaf::encode(items.get(piece.clone()).unwrap_or_default());
+            let bytes = row::encode(items.get(piece.clone()).unwrap_or_default());
             let id = if n == kept {
                 self.rewrite(w, owner, LEAF, path.leaf, &old, &bytes)?;
                 path.leaf
@@ -220,7 +221,6 @@ impl Tree {
     }
 
     /// A node taken apart, and its two records as they are.
-    #[expect(clippy::type_complexity, reason = "a node and its two records")]
     pub(super) fn node(
         &self,
         r: &mut Read<'_>,

@@ -1,12 +1,14 @@
 //! Items go: leaves and nodes that become empty are deleted, those nearly empty put together.
 
-use super::leaf::{self, LEAF_MERGED, LEAF_MIN};
+use super::leaf::{LEAF_MERGED, LEAF_MIN};
 use super::node::{NODE_MERGED, NODE_MIN, Node, Shape};
 use super::{COUNTS, LEAF, SHAPE, Tree, sub_key};
 use crate::error::{Error, Result};
 use crate::place::Key;
+use crate::row;
 use crate::view::{Splice, Write};
 use smallvec::SmallVec;
+use std::ops::Range;
 
 /// What is left of a child of which a part was taken.
 struct Rest {
@@ -35,14 +37,39 @@ impl Tree {
             self.len -= 1;
             return Ok(());
         }
+        self.remove_ranges(w, owner, &[at..at + n])
+    }
+
+    /// Takes away the items in some ranges of positions, which ascend and do not touch. Each leaf is changed
+    /// once.
+    ///
+    /// # Errors
+    /// `Again`, or damage.
+    pub(crate) fn remove_ranges(
+        &mut self,
+        w: &mut Write<'_>,
+        owner: Key<'_>,
+        ranges: &[Range<u64>],
+    ) -> Result<()> {
+        let n: u64 = ranges.iter().map(|range| range.end - range.start).sum();
         if n == self.len {
+            return self.clear(w, owner);
+        }
+        if n > 0 {
+            self.cut(w, owner, self.root, self.height, self.len, 0, ranges)?;
+            self.len -= n;
+            self.shrink(w, owner)?;
+        }
+        Ok(())
+    }
+
+    /// Takes away all items.
+    fn clear(&mut self, w: &mut Write<'_>, owner: Key<'_>) -> Result<()> {
+        if self.len > 0 {
             self.drop_child(w, owner, self.root, self.height)?;
             (self.len, self.height, self.root) = (0, 0, 0);
-            return Ok(());
         }
-        self.cut(w, owner, self.root, self.height, self.len, at, at + n)?;
-        self.len -= n;
-        self.shrink(w, owner)
+        Ok(())
     }
 
     /// Takes one item out of its leaf, if enough is left there. Whether it did.
@@ -50,8 +77,8 @@ impl Tree {
         let (path, index) = self.descend(w, owner, at, false)?;
         let least = if path.steps.is_empty() { 1 } else { LEAF_MIN };
         let done = self.edit(w, owner, LEAF, path.leaf, |leaf| {
-            let at = leaf::offset(leaf, index)?;
-            let remove = leaf::offset(leaf.get(at..).unwrap_or_default(), 1)?;
+            let at = row::offset(leaf, index)?;
+            let remove = row::offset(leaf.get(at..).unwrap_or_default(), 1)?;
             let enough = leaf.len() - remove >= least;
             let splice = Splice { at, remove, insert: SmallVec::new() };
             Ok((enough.then_some(splice), enough))
@@ -62,8 +89,9 @@ impl Tree {
         Ok(done)
     }
 
-    /// Takes the items between two positions out of a child that has `count`, more than that.
-    #[expect(clippy::too_many_arguments, reason = "a child and a range")]
+    /// Takes the items in some ranges out of a child that has `count`, more than are in the ranges; its
+    /// first item has the position `start`. The first range ends, and the last begins, inside the child.
+    #[expect(clippy::too_many_arguments, reason = "a child and what goes")]
     fn cut(
         &mut self,
         w: &mut Write<'_>,
@@ -71,37 +99,39 @@ impl Tree {
         id: u64,
         level: u8,
         count: u64,
-        from: u64,
-        to: u64,
+        mut start: u64,
+        mut ranges: &[Range<u64>],
     ) -> Result<Rest> {
         if level == 0 {
-            return self.cut_leaf(w, owner, id, count, from, to);
+            return self.cut_leaf(w, owner, id, count, start, ranges);
         }
         let (mut node, old) = self.node(w, owner, id, level)?;
-        let (mut start, mut missed) = (0, None);
-        // At most the first and the last that are touched are not dropped whole.
-        let mut scarce: SmallVec<[u64; 2]> = SmallVec::new();
+        let (mut missed, mut scarce) = (None, SmallVec::<[u64; 8]>::new());
         for child in &mut node.children {
             let end = start + child.count;
-            let (low, high) = (from.max(start), to.min(end));
-            if low < high {
-                let cut = if high - low == child.count {
-                    self.drop_child(w, owner, child.id, level - 1)
-                        .map(|()| Rest { count: 0, is_scarce: false })
-                } else {
-                    let (low, high) = (low - start, high - start);
-                    self.cut(w, owner, child.id, level - 1, child.count, low, high)
-                };
-                match cut {
-                    Ok(rest) => {
-                        child.count = rest.count;
-                        scarce.extend(rest.is_scarce.then_some(child.id));
-                    }
-                    // The others are asked for, too.
-                    Err(e @ Error::Again(_)) => missed = Some(e),
-                    Err(e) => return Err(e),
+            let here = ranges.partition_point(|range| range.start < end);
+            let inside = ranges.get(..here).unwrap_or_default();
+            let gone: u64 =
+                inside.iter().map(|r| r.end.min(end).saturating_sub(r.start.max(start))).sum();
+            let cut = if gone == 0 {
+                Ok(Rest { count: child.count, is_scarce: false })
+            } else if gone == child.count {
+                self.drop_child(w, owner, child.id, level - 1)
+                    .map(|()| Rest { count: 0, is_scarce: false })
+            } else {
+                self.cut(w, owner, child.id, level - 1, child.count, start, inside)
+            };
+            match cut {
+                Ok(rest) => {
+                    child.count = rest.count;
+                    scarce.extend(rest.is_scarce.then_some(child.id));
                 }
+                // The others are asked for, too.
+                Err(e @ Error::Again(_)) => missed = Some(e),
+                Err(e) => return Err(e),
             }
+            let done = ranges.partition_point(|range| range.end <= end);
+            ranges = ranges.get(done..).unwrap_or_default();
             start = end;
         }
         if let Some(missed) = missed {
@@ -121,16 +151,14 @@ impl Tree {
         owner: Key<'_>,
         id: u64,
         count: u64,
-        from: u64,
-        to: u64,
+        start: u64,
+        ranges: &[Range<u64>],
     ) -> Result<Rest> {
-        let is_scarce = self.edit(w, owner, LEAF, id, |leaf| {
-            let at = leaf::offset(leaf, from)?;
-            let remove = leaf::offset(leaf.get(at..).unwrap_or_default(), to - from)?;
-            let is_scarce = leaf.len() - remove < LEAF_MIN;
-            Ok((Some(Splice { at, remove, insert: SmallVec::new() }), is_scarce))
-        })?;
-        Ok(Rest { count: count - (to - from), is_scarce })
+        self.edit(w, owner, LEAF, id, |leaf| {
+            let (splice, gone) = row::without(leaf, start, count, ranges)?;
+            let is_scarce = leaf.len() - splice.remove + splice.insert.len() < LEAF_MIN;
+            Ok((Some(splice), Rest { count: count - gone, is_scarce }))
+        })
     }
 
     /// Deletes all records below a child, and its own. Leaves are not read.

@@ -30,15 +30,21 @@ struct Subject {
 
 impl Subject {
     fn new(order: Order) -> Subject {
-        let mut db = Db::new();
-        let key = db.key(NAME);
-        db.run(|w| {
-            let generation = w.new_generation(key);
-            save(w, key, &Tree::new(order, generation));
-            Ok(())
-        })
-        .unwrap();
-        Subject { db, order, model: Vec::new() }
+        let mut subject = Subject { db: Db::new(), order, model: Vec::new() };
+        subject.plant();
+        subject
+    }
+
+    /// An empty tree.
+    fn plant(&mut self) {
+        let (key, order) = (self.db.key(NAME), self.order);
+        self.db
+            .run(|w| {
+                let generation = w.new_generation(key);
+                save(w, key, &Tree::new(order, generation));
+                Ok(())
+            })
+            .unwrap();
     }
 
     fn change<T>(
@@ -139,7 +145,7 @@ fn inspect(
 ) -> Result<(u64, usize)> {
     if level == 0 {
         let leaf = tree.record(r, key, LEAF, id)?;
-        let items = leaf::items(leaf)?;
+        let items = row::items(leaf)?;
         assert!(leaf.len() <= leaf::LEAF_MAX || items.len() == 1);
         if tree.order == Order::Sorted {
             assert!(items.is_sorted());
@@ -192,6 +198,22 @@ fn behaves_like_a_vector() {
                     let new = item(&mut rng, max);
                     subject.change(|tree, w, key| tree.replace(w, key, at as u64, &new));
                     subject.model[at] = new;
+                }
+                10 if step % 2 == 0 => {
+                    let mut ranges = Vec::new();
+                    let mut end = 0;
+                    while ranges.len() < 40 {
+                        let start = end + 1 + rng.below(len as u64 / 30 + 1);
+                        end = start + 1 + rng.below(5);
+                        if end > len as u64 {
+                            break;
+                        }
+                        ranges.push(start..end);
+                    }
+                    subject.change(|tree, w, key| tree.remove_ranges(w, key, &ranges));
+                    for range in ranges.into_iter().rev() {
+                        subject.model.drain(range.start as usize..range.end as usize);
+                    }
                 }
                 10 => {
                     let found =
@@ -333,7 +355,7 @@ fn a_queue_does_not_decay() {
         }
     }
     subject.check();
-    let bytes: usize = subject.model.iter().map(|item| leaf::size(item)).sum();
+    let bytes: usize = subject.model.iter().map(|item| row::size(item)).sum();
     assert!(subject.records() < 2 * bytes / leaf::LEAF_MAX, "{}", subject.records());
 }
 

@@ -1,10 +1,10 @@
 //! Walks over items that follow each other.
 
-use super::leaf::{self, Items};
 use super::node::{Counts, Shape};
 use super::{COUNTS, LEAF, Path, SHAPE, Step, Tree};
 use crate::error::Result;
 use crate::place::Key;
+use crate::row::{self, Items};
 use crate::view::Read;
 use smallvec::SmallVec;
 use std::ops::ControlFlow;
@@ -56,7 +56,7 @@ impl Tree {
                     }
                 }
             } else {
-                let mut items = leaf::from(leaf, start.unwrap_or(0))?;
+                let mut items = row::from(leaf, start.unwrap_or(0))?;
                 while let Some(item) = items.next()? {
                     left -= 1;
                     if each(item)?.is_break() || left == 0 {
@@ -69,6 +69,41 @@ impl Tree {
                 return Ok(());
             }
         }
+    }
+
+    /// The number of items in the first leaf, or the last one; 0 when the tree is empty.
+    ///
+    /// # Errors
+    /// `Again`, or damage.
+    pub(crate) fn leaf_len(&self, r: &mut Read<'_>, owner: Key<'_>, last: bool) -> Result<u64> {
+        if self.len == 0 {
+            return Ok(0);
+        }
+        let (path, _) = self.descend(r, owner, if last { self.len - 1 } else { 0 }, false)?;
+        match path.steps.last() {
+            None => Ok(self.len),
+            Some(step) => {
+                let counts = self.record(r, owner, COUNTS, step.node)?;
+                Counts::new(step.level, counts).get(step.index)
+            }
+        }
+    }
+
+    /// About how many leaves there are.
+    ///
+    /// # Errors
+    /// `Again`, or damage.
+    pub(crate) fn leaves(&self, r: &mut Read<'_>, owner: Key<'_>) -> Result<u64> {
+        if self.len == 0 {
+            return Ok(0);
+        }
+        // As if all nodes had as many children as those in the middle.
+        let (path, _) = self.descend(r, owner, self.len / 2, false)?;
+        let mut leaves = 1;
+        for step in &path.steps {
+            leaves *= Shape::decode(self.record(r, owner, SHAPE, step.node)?)?.len() as u64;
+        }
+        Ok(leaves)
     }
 
     /// Goes on to the next leaf, or the one before. False when there is none.

@@ -23,6 +23,7 @@ mod help;
 mod hyperloglog;
 mod introspect;
 mod keys;
+mod list;
 mod server;
 mod set;
 mod string;
@@ -34,6 +35,7 @@ pub(crate) use command::{Command, Family, Flags, Handler, admin, container, read
 pub(crate) const FAMILIES: &[&Family] = &[
     &string::FAMILY,
     &hash::FAMILY,
+    &list::FAMILY,
     &set::FAMILY,
     &bitmap::FAMILY,
     &hyperloglog::FAMILY,

@@ -1,14 +1,23 @@
 //! What the operations cost in this room: `cargo test --release -- --ignored measure_tree --nocapture`.
 
 use super::*;
+use crate::store::Store;
 use crate::view::Surroundings;
-use forgekv_engine::{Batch, ShardSet};
+use forgekv_engine::disk::RealDisk;
+use forgekv_engine::{Batch, Options, ShardSet};
+use std::sync::Arc;
 
 #[test]
 #[ignore = "a measurement"]
 fn measure_tree() {
     let members = 1_000_000u64;
     let mut subject = Subject::new(Order::Sorted);
+    // All of it in memory, on a disk that is one.
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = Options::new(dir.path());
+    options.memtable_bytes = 2 << 30;
+    subject.db.store = Some(Store::open(options, 16, Arc::new(RealDisk)).unwrap());
+    subject.plant();
     let mut rng = Rng::seeded(1);
     let member = |rng: &mut Rng| {
         let mut item = rng.below(1 << 52).to_be_bytes().to_vec();
