@@ -42,12 +42,13 @@ pub(super) fn entry(item: &[u8]) -> u64 {
 /// The limit in bytes and the one in entries.
 fn most(limits: &Limits) -> (u64, u64) {
     match limits.list_max_listpack_size {
-        fill @ 0.. => (SAFETY, fill.unsigned_abs().max(1)),
+        fill @ 0.. => (SAFETY, fill.unsigned_abs()),
         fill => (4096 << (fill.unsigned_abs() - 1).min(4), u64::MAX),
     }
 }
 
-/// Whether a list of so many bytes in Redis's form and so many entries is too large for a listpack.
+/// Whether a list of so many bytes in Redis's form and so many entries is too large for a listpack. A limit
+/// of 0 allows none at all: every list is a quicklist then, as before Redis 7.2.
 pub(super) fn is_too_large(limits: &Limits, bytes: u64, count: u64) -> bool {
     let (most_bytes, most_count) = most(limits);
     bytes > most_bytes || count > most_count
@@ -96,7 +97,7 @@ mod tests {
         assert!(!is_too_large(&limits(-1), 4096, 1) && is_too_large(&limits(-1), 4097, 1));
         assert!(is_too_large(&limits(-9), 65537, 1) && !is_too_large(&limits(-5), 65536, 1));
         assert!(!is_too_large(&limits(5), 8192, 5) && is_too_large(&limits(5), 10, 6));
-        assert!(is_too_large(&limits(5), 8193, 1) && is_too_large(&limits(0), 10, 2));
+        assert!(is_too_large(&limits(5), 8193, 1) && is_too_large(&limits(0), 10, 1));
         assert!(is_small_again(&limits(-2), 4096, 9) && !is_small_again(&limits(-2), 4097, 1));
         assert!(is_small_again(&limits(5), 100, 2) && !is_small_again(&limits(5), 100, 3));
     }

@@ -3,6 +3,7 @@ use crate::testing::{Db, names, text};
 use crate::{digest, keys};
 use forgekv_base::rng::Rng;
 use std::collections::VecDeque;
+use std::ops::{Deref, DerefMut};
 
 #[path = "tests/model.rs"]
 mod model;
@@ -28,7 +29,27 @@ fn words<'a>(items: &[&'a str]) -> Vec<&'a [u8]> {
     items.iter().map(|item| item.as_bytes()).collect()
 }
 
-impl Db {
+/// A store and what is done to lists in it.
+struct Lists(Db);
+
+impl Deref for Lists {
+    type Target = Db;
+    fn deref(&self) -> &Db {
+        &self.0
+    }
+}
+
+impl DerefMut for Lists {
+    fn deref_mut(&mut self) -> &mut Db {
+        &mut self.0
+    }
+}
+
+impl Lists {
+    fn new() -> Lists {
+        Lists(Db::new())
+    }
+
     fn on<T>(&mut self, name: &str, f: impl Fn(&mut Write<'_>, Key<'_>) -> Result<T>) -> Result<T> {
         let key = self.key(name);
         self.run(|w| f(w, key))
@@ -91,7 +112,7 @@ impl Db {
     }
 }
 
-fn filled(db: &mut Db, name: &str, n: usize) -> Vec<String> {
+fn filled(db: &mut Lists, name: &str, n: usize) -> Vec<String> {
     let items: Vec<String> = (0..n).map(|n| format!("item {n:06}")).collect();
     let all: Vec<&str> = items.iter().map(String::as_str).collect();
     for some in all.chunks(500) {
@@ -102,7 +123,7 @@ fn filled(db: &mut Db, name: &str, n: usize) -> Vec<String> {
 
 #[test]
 fn both_ends() {
-    let mut db = Db::new();
+    let mut db = Lists::new();
     assert_eq!(db.push("l", End::Left, &["b", "a"]), 2);
     assert_eq!(db.events, ["new:l@0", "lpush:l@0"]);
     assert_eq!(db.push("l", End::Right, &["c"]), 3);
@@ -129,9 +150,10 @@ fn both_ends() {
 #[test]
 fn indexes() {
     for n in [5, 5000] {
-        let mut db = Db::new();
+        let mut db = Lists::new();
         let items = filled(&mut db, "l", n);
-        let at = |db: &mut Db, index| db.on("l", |w, k| get(w, k, index, |i| i.map(text))).unwrap();
+        let at =
+            |db: &mut Lists, index| db.on("l", |w, k| get(w, k, index, |i| i.map(text))).unwrap();
         for index in [0, 1, 4, n as i64 - 1, -1, -5] {
             let expected = items[position(index, n as u64).unwrap() as usize].clone();
             assert_eq!(at(&mut db, index), Some(expected));
@@ -144,7 +166,7 @@ fn indexes() {
         assert_eq!(db.range("l", -100_000, 100_000), items);
         assert_eq!(db.range("l", 3, 2), [""; 0]);
         assert_eq!(db.range("l", n as i64, -1), [""; 0]);
-        let fails = |db: &mut Db, name: &str, index| {
+        let fails = |db: &mut Lists, name: &str, index| {
             db.on(name, |w, k| set(w, k, index, b"x")).unwrap_err().to_string()
         };
         assert_eq!(fails(&mut db, "x", 0), "ERR no such key");
@@ -157,9 +179,9 @@ fn indexes() {
 
 #[test]
 fn finds() {
-    let mut db = Db::new();
+    let mut db = Lists::new();
     db.push("l", End::Right, &["a", "b", "c", "1", "2", "3", "c", "c"]);
-    let find = |db: &mut Db, rank, count, most| {
+    let find = |db: &mut Lists, rank, count, most| {
         let mut found = Vec::new();
         let search = Search { rank, count, most };
         let key = db.key("l");
@@ -179,7 +201,7 @@ fn finds() {
 
 #[test]
 fn names_are_those_of_redis() {
-    let mut db = Db::new();
+    let mut db = Lists::new();
     db.limits.list_max_listpack_size = 3;
     db.push("l", End::Right, &["a", "b", "c"]);
     assert_eq!(db.kind_of("l"), "listpack");
@@ -213,7 +235,7 @@ fn names_are_those_of_redis() {
 fn moves() {
     use Arrange::{OneByOne, Together};
     use End::{Left, Right};
-    let mut db = Db::new();
+    let mut db = Lists::new();
     let (a, near, far) = names(&db);
     for other in [near, far] {
         for n in [4, 4000] {
@@ -254,7 +276,7 @@ fn moves() {
 
 #[test]
 fn copies_and_renames_keep_everything() {
-    let mut db = Db::new();
+    let mut db = Lists::new();
     let (a, near, far) = names(&db);
     for n in [5, 20_000] {
         let items = filled(&mut db, &a, n);
@@ -288,7 +310,7 @@ fn copies_and_renames_keep_everything() {
 
 #[test]
 fn a_trim_that_leaves_little_is_cheap() {
-    let mut db = Db::new();
+    let mut db = Lists::new();
     let items = filled(&mut db, "l", 20_000);
     let before = db.generation("l");
     db.on("l", |w, k| trim(w, k, 10_000, 10_199)).unwrap();
@@ -303,7 +325,7 @@ fn a_trim_that_leaves_little_is_cheap() {
 
 #[test]
 fn a_large_item_is_one_of_many() {
-    let mut db = Db::new();
+    let mut db = Lists::new();
     let large = "x".repeat(100_000);
     for (end, from) in [(End::Left, 0), (End::Right, -1)] {
         db.push("l", end, &["a", "b"]);
@@ -323,7 +345,7 @@ fn a_large_item_is_one_of_many() {
 
 #[test]
 fn cold_lists() {
-    let mut db = Db::new();
+    let mut db = Lists::new();
     let items = filled(&mut db, "l", 50_000);
     db.compact();
     db.reopen();
@@ -345,7 +367,7 @@ fn cold_lists() {
 
 #[test]
 fn memory_usage_is_about_right() {
-    let mut db = Db::new();
+    let mut db = Lists::new();
     for n in [10, 200, 20_000] {
         filled(&mut db, "l", n);
         let all = db.on("l", |w, k| keys::usage(w, k, 0)).unwrap().unwrap();

@@ -21,7 +21,7 @@ fn item(rng: &mut Rng, round: usize) -> String {
 fn behaves_like_a_queue() {
     for round in 0..4 {
         let mut rng = Rng::seeded(round as u64 + 3);
-        let mut db = Db::new();
+        let mut db = Lists::new();
         let mut model: VecDeque<String> = VecDeque::new();
         for step in 0..2500 {
             let len = model.len();
@@ -139,7 +139,7 @@ fn behaves_like_a_queue() {
 #[test]
 #[ignore = "a measurement"]
 fn measure_list() {
-    let mut db = Db::new();
+    let mut db = Lists::new();
     let dir = tempfile::tempdir().unwrap();
     let mut options = Options::new(dir.path());
     options.memtable_bytes = 2 << 30;
