@@ -28,6 +28,8 @@ pub(crate) const META_SHARD: u8 = 0;
 /// Answered for a logical database that there is not: no key ever begins with it. Ids from here on are
 /// never given: the TTL index has other uses for the highest.
 const NOWHERE: u32 = u32::MAX - 15;
+/// Ids given are below: the engine counts keys by them, and its groups end here.
+const MOST_IDS: u32 = 1 << 30;
 
 /// The engine key of the record.
 fn record_key() -> &'static [u8] {
@@ -70,7 +72,7 @@ impl Record {
     /// An id that no key begins with.
     fn draw(&mut self) -> Result<u32> {
         let id = self.next;
-        let next = id.checked_add(1).filter(|&n| n < NOWHERE);
+        let next = id.checked_add(1).filter(|&n| n < MOST_IDS);
         self.next = next.ok_or_else(|| {
             Error::reply("ERR no more databases can be made in this data directory")
         })?;
@@ -362,7 +364,7 @@ mod tests {
         assert!(Record::decode(b"").is_err());
         assert!(Record::decode(b"12345").is_err());
         assert!(Record::decode(&[1, 0, 0, 0, 1, 0, 0, 0]).is_err(), "an id that was never given");
-        record.next = NOWHERE - 1;
+        record.next = MOST_IDS - 1;
         assert!(record.renew(0).is_err());
     }
 

@@ -159,6 +159,25 @@ pub fn count(r: &mut Read<'_>) -> Result<u64> {
     Ok(sum.max(0) as u64)
 }
 
+/// Keys of the selected database that expire, and after how many milliseconds they do on average; expired
+/// ones that were not reaped yet count. All shards must be held, and nothing be staged.
+///
+/// # Errors
+/// As [`count`].
+pub fn expiring(r: &mut Read<'_>) -> Result<(u64, u64)> {
+    r.require_all()?;
+    let (db, now_ms) = (r.physical_db(), r.now_ms());
+    let (mut keys, mut rest_ms) = (0i64, 0i64);
+    for shard in 0..SHARDS as u8 {
+        let (marked, sum) = r.guard().settled_marks(shard, db)?;
+        keys = keys.wrapping_add(marked);
+        // Sums of moments wrap around; what is left of each does not.
+        rest_ms = rest_ms.wrapping_add(sum.wrapping_sub(marked.wrapping_mul(now_ms as i64)));
+    }
+    let keys = keys.max(0) as u64;
+    Ok((keys, rest_ms.max(0) as u64 / keys.max(1)))
+}
+
 /// A key of the selected database, each about equally likely; `None` when there is none that has not
 /// expired. All shards must be held.
 ///

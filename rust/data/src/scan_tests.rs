@@ -191,3 +191,58 @@ fn the_count_is_exact_when_nobody_looked() {
     assert_eq!(db.count(), 650);
     assert_eq!(db.scan(0, 100).len(), 650);
 }
+
+#[test]
+fn keys_that_expire_are_counted_exactly() {
+    use forgekv_base::rng::Rng;
+    let mut db = Db::new();
+    let mut rng = Rng::seeded(11);
+    let mut model: BTreeMap<(u32, String), Option<u64>> = BTreeMap::new();
+    for round in 0..1500 {
+        db.db = rng.below(2) as u32;
+        let name = format!("k{}", rng.below(60));
+        let at = (rng.below(2) == 0).then(|| NOW + 1000 + rng.below(100_000));
+        let key = db.key(&name);
+        match rng.below(12) {
+            // Blindly: nobody looks at what was there.
+            0..8 => {
+                let header =
+                    Header { kind: Kind::String, encoding: 0, expire_ms: at, body: b"value" };
+                db.run(|w| {
+                    w.put_header(key, &header, None);
+                    Ok(())
+                })
+                .unwrap();
+                model.insert((db.db, name), at);
+            }
+            8..10 => {
+                assert_eq!(
+                    db.run(|w| keys::delete(w, key)).unwrap(),
+                    model.remove(&(db.db, name)).is_some()
+                );
+            }
+            10 if round % 7 == 0 => {
+                let gone = db.db;
+                db.run(|w| dbmap::flush(w, Some(gone))).unwrap();
+                model.retain(|(number, _), _| *number != gone);
+            }
+            _ if round % 5 == 0 => db.compact(),
+            _ => db.reopen(),
+        }
+        if round % 10 == 0 {
+            for number in 0..2 {
+                db.db = number;
+                let ttls: Vec<u64> = model
+                    .iter()
+                    .filter(|((of, _), at)| *of == number && at.is_some())
+                    .filter_map(|(_, at)| at.map(|at| at - NOW))
+                    .collect();
+                let average = ttls.iter().sum::<u64>() / ttls.len().max(1) as u64;
+                let found = db.run(|w| scan::expiring(w)).unwrap();
+                assert_eq!(found, (ttls.len() as u64, average), "round {round}");
+                let keys = model.keys().filter(|(of, _)| *of == number).count();
+                assert_eq!(db.count(), keys as u64, "round {round}");
+            }
+        }
+    }
+}

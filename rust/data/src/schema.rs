@@ -23,7 +23,7 @@ use crate::header::{Header, Kind};
 use crate::place::Key;
 use crate::record::{self, Due};
 use crate::store::Shared;
-use forgekv_engine::{Durable, Judge, Result, Schema, Verdict};
+use forgekv_engine::{Durable, Judge, Mark, Result, Schema, Verdict};
 use std::sync::Arc;
 
 /// Redis's records, as the engine asks about them.
@@ -38,6 +38,17 @@ impl Schema for Records {
 
     fn group(&self, key: &[u8]) -> Option<u32> {
         record::parse_header_key(key).map(|(physical_db, _)| physical_db)
+    }
+
+    /// Keys that expire are marked; their weight is when they do.
+    fn mark(&self, value: &[u8]) -> Option<Mark> {
+        let expire_ms = Header::decode(value).ok()?.expire_ms?;
+        Some(Mark(expire_ms as i64))
+    }
+
+    fn gone(&self, synced_seq: u64) -> Box<dyn Fn(u32) -> bool> {
+        let claimed = self.shared.map().claimed(synced_seq);
+        Box::new(move |physical_db| claimed.is_dead(physical_db))
     }
 
     fn judge(&self, _shard: u8) -> Box<dyn Judge> {

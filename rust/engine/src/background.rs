@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::guard::{Fetch, Loads, held_below};
 use crate::manifest::Edit;
 use crate::memtable::Sealed;
-use crate::schema::Durable;
+use crate::schema::{Durable, Mark};
 use crate::shard::{BlockCache, BlockWeight, EVICTION_STEPS, Shard, State};
 use crate::table::{BuildOptions, Compression, Table, TableBuilder, table_path, tables_dir};
 use crate::version::{LEVELS, Version};
@@ -21,6 +21,7 @@ use std::cell::Cell;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
+use std::task::Waker;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -28,8 +29,10 @@ use std::time::Duration;
 const TICK: Duration = Duration::from_millis(50);
 /// How long a job that failed waits before it is tried again.
 const RETRY: Duration = Duration::from_millis(200);
-/// Unsettled keys of a shard at which they are looked up in the background.
-const UNSETTLED_MAX: usize = 4096;
+/// How often unsettled keys are looked up while there are some, and how often somebody looks whether there
+/// are.
+const SETTLE_TICK: Duration = Duration::from_millis(20);
+const SETTLE_IDLE: Duration = Duration::from_millis(200);
 
 /// Unsettled keys whose blocks are loaded side by side.
 const SETTLED_AT_ONCE: usize = 256;
@@ -44,6 +47,16 @@ pub(crate) struct Background {
     stop: AtomicBool,
     obsolete: Mutex<Vec<Arc<Table>>>,
     next: AtomicUsize,
+    settling: Mutex<Settling>,
+    settle: Condvar,
+}
+
+/// What the settling thread is asked for: rounds through all shards, numbered.
+#[derive(Default)]
+struct Settling {
+    wanted: u64,
+    done: u64,
+    waiting: Vec<Waker>,
 }
 
 impl Background {
@@ -65,12 +78,14 @@ impl Threads {
     pub(crate) fn start(inner: &Arc<Inner>) -> Result<Threads> {
         let mut threads = Vec::new();
         let workers = inner.options.background_threads.max(1);
-        for n in 0..=workers {
-            let name = if n == 0 { "housekeeper".to_string() } else { format!("background-{n}") };
+        let mut jobs: Vec<(String, fn(&Weak<Inner>))> =
+            vec![("housekeeper".to_string(), keep_house), ("settle".to_string(), settle)];
+        jobs.extend((1..=workers).map(|n| (format!("background-{n}"), work as fn(&Weak<Inner>))));
+        for (name, job) in jobs {
             let weak = Arc::downgrade(inner);
             let thread = std::thread::Builder::new()
                 .name(name)
-                .spawn(move || if n == 0 { keep_house(&weak) } else { work(&weak) })
+                .spawn(move || job(&weak))
                 .map_err(|e| Error::io("starting a background thread", &e))?;
             threads.push(thread);
         }
@@ -81,6 +96,7 @@ impl Threads {
     pub(crate) fn stop(&self, inner: &Inner) {
         inner.background.stop.store(true, Ordering::Relaxed);
         inner.background.wake();
+        inner.ask_to_settle();
         self.join();
     }
 
@@ -118,6 +134,33 @@ fn keep_house(weak: &Weak<Inner>) {
             }
         }
         std::thread::sleep(TICK);
+    }
+}
+
+/// A key, and the mark of the version that tables hold of it.
+pub(crate) type Below = (EntryRef, Option<Mark>);
+
+/// The settling thread: keeps the backlog of keys that are not counted exactly small.
+fn settle(weak: &Weak<Inner>) {
+    let mut busy = false;
+    loop {
+        let Some(inner) = weak.upgrade() else { return };
+        let wanted = {
+            let mut settling = inner.background.settling.lock();
+            if settling.wanted == settling.done && !inner.background.stopping() {
+                let pause = if busy { SETTLE_TICK } else { SETTLE_IDLE };
+                inner.background.settle.wait_for(&mut settling, pause);
+            }
+            settling.wanted
+        };
+        let stopping = inner.background.stopping();
+        busy = !stopping && inner.settle_all();
+        let mut settling = inner.background.settling.lock();
+        settling.done = wanted;
+        settling.waiting.drain(..).for_each(Waker::wake);
+        if stopping {
+            return;
+        }
     }
 }
 
@@ -259,13 +302,6 @@ impl Inner {
         debts.sort_unstable_by(|a, b| b.cmp(a));
         for (_, n) in debts {
             if self.compact_shard(n, false)? {
-                return Ok(true);
-            }
-        }
-        for n in order() {
-            let many = self.shards.get(n).is_some_and(|s| s.lock().unsettled() > UNSETTLED_MAX);
-            if many {
-                self.settle(n)?;
                 return Ok(true);
             }
         }
@@ -439,31 +475,42 @@ impl Inner {
     pub(crate) fn settle(&self, n: usize) -> Result<()> {
         let shard = self.shard(n)?;
         let _one = shard.settling.lock();
-        let (version, rounds, lists) = {
-            let state = shard.lock();
-            (state.version.clone(), state.settled_rounds, state.unsettled_lists())
-        };
-        for (id, keys) in lists {
-            let found = self.find_below(&version, &keys)?;
-            let mut state = shard.lock();
-            if state.settled_rounds != rounds {
-                drop(state);
-                drop(_one);
-                return self.settle(n);
+        'anew: loop {
+            let (version, rounds, lists) = {
+                let state = shard.lock();
+                (state.version.clone(), state.settled_rounds, state.unsettled_lists())
+            };
+            if lists.is_empty() {
+                return Ok(());
             }
-            state.take_settled(id, keys.len());
-            self.correct(&mut state, id, &found);
+            let gone = self.schema.gone(self.log.synced_seq());
+            for (id, keys) in lists {
+                let found = self.find_below(&version, &keys, &*gone)?;
+                let mut state = shard.lock();
+                if state.settled_rounds != rounds {
+                    continue 'anew;
+                }
+                state.take_settled(id, keys.len());
+                self.correct(&mut state, id, &found);
+            }
+            return Ok(());
         }
-        Ok(())
     }
 
-    /// Those of `keys` of which tables hold a live version. Their blocks come side by side.
-    fn find_below(&self, version: &Version, keys: &[EntryRef]) -> Result<Vec<EntryRef>> {
+    /// Those of `keys` of which tables hold a live version, but for those of groups that are `gone`. Their
+    /// blocks come side by side.
+    fn find_below(
+        &self,
+        version: &Version,
+        keys: &[EntryRef],
+        gone: &dyn Fn(u32) -> bool,
+    ) -> Result<Vec<Below>> {
         let mut found = Vec::new();
         for part in keys.chunks(SETTLED_AT_ONCE) {
             let mut blocks = BlockCache::with_weighter(SETTLED_AT_ONCE, SETTLED_BYTES, BlockWeight);
             let mut loads = Loads::default();
-            let mut left: Vec<&EntryRef> = part.iter().collect();
+            let counts = |e: &&EntryRef| self.schema.group(e.key()).is_some_and(|g| !gone(g));
+            let mut left: Vec<&EntryRef> = part.iter().filter(counts).collect();
             loop {
                 // After many rounds it goes on as those do who may wait.
                 let may_wait = loads.rounds >= LEVELS as u32;
@@ -471,8 +518,8 @@ impl Inner {
                 let mut missed = Vec::new();
                 for entry in left {
                     match held_below(self, version, entry.key(), &mut fetch) {
-                        Ok(true) => found.push(entry.clone()),
-                        Ok(false) => {}
+                        Ok(Some(mark)) => found.push((entry.clone(), mark)),
+                        Ok(None) => {}
                         Err(Error::Miss) => missed.push(entry),
                         Err(e) => return Err(e),
                     }
@@ -489,13 +536,51 @@ impl Inner {
 
     /// Takes back what `found` keys of memtable `id` were counted too often: in the shard's counts, and in
     /// what that memtable and every later one noted when it was sealed.
-    pub(crate) fn correct(&self, state: &mut State, id: u32, found: &[EntryRef]) {
-        for entry in found {
-            self.settled(&mut state.counts, entry.key());
+    pub(crate) fn correct(&self, state: &mut State, id: u32, found: &[Below]) {
+        for below in found {
+            self.settled(&mut state.counts, below);
             for sealed in state.sealed.iter().filter(|s| s.id >= id) {
-                self.settled(&mut sealed.counts.lock(), entry.key());
+                self.settled(&mut sealed.counts.lock(), below);
             }
         }
+    }
+
+    /// Settles all shards; true when there was something to do.
+    fn settle_all(&self) -> bool {
+        let mut any = false;
+        for (n, shard) in self.shards.iter().enumerate() {
+            if self.background.stopping() {
+                break;
+            }
+            // Whoever holds a shard for long settles it himself if he has to.
+            if shard.try_lock().is_none_or(|state| state.unsettled() == 0) {
+                continue;
+            }
+            any = true;
+            // Damage is told to whoever asks for the count, or by the next flush.
+            if let Err(e) = self.settle(n) {
+                tracing::warn!("keys of a shard could not be counted yet: {e}");
+            }
+        }
+        any
+    }
+
+    /// Asks for a settling of all shards that begins from here on. Answers its number.
+    pub(crate) fn ask_to_settle(&self) -> u64 {
+        let mut settling = self.background.settling.lock();
+        settling.wanted += 1;
+        self.background.settle.notify_one();
+        settling.wanted
+    }
+
+    /// Whether the settling with this number has ended; if not, `waker` is called when it has.
+    pub(crate) fn poll_settled(&self, number: u64, waker: &Waker) -> bool {
+        let mut settling = self.background.settling.lock();
+        if settling.done >= number {
+            return true;
+        }
+        settling.waiting.push(waker.clone());
+        false
     }
 
     /// One compaction of a shard, if its tables ask for one: what can wait until the shard is quiet only
@@ -649,9 +734,11 @@ impl Inner {
         let from_memtables = if fill > 0.85 { ((fill - 0.85) * 20_000.0) as u64 } else { 0 };
         let mut from_tables = 0;
         for shard in &self.shards {
-            let (version, lsn) = {
-                let state = shard.lock();
-                (state.version.clone(), state.last_lsn)
+            // One that is held for long has neither grown nor had its quiet.
+            let Some((version, lsn)) =
+                shard.try_lock().map(|state| (state.version.clone(), state.last_lsn))
+            else {
+                continue;
             };
             shard.idle.saw(lsn);
             from_tables = from_tables.max(compaction::write_delay(&version, &self.options));
@@ -687,11 +774,11 @@ impl State {
     }
 
     /// Only `keys` of a memtable are unsettled still.
-    pub(crate) fn set_unsettled(&mut self, id: u32, keys: Vec<EntryRef>) {
+    pub(crate) fn set_unsettled(&mut self, id: u32, keys: &[EntryRef]) {
         if self.active.id() == id {
-            self.active.set_unsettled(&keys);
+            self.active.set_unsettled(keys);
         } else if let Some(sealed) = self.sealed.iter().find(|s| s.id == id) {
-            *sealed.unsettled.lock() = keys;
+            *sealed.unsettled.lock() = keys.to_vec();
         }
     }
 }

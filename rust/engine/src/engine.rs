@@ -8,7 +8,7 @@
 //! goes when all its records are in installed tables; a manifest edit follows its files.
 
 use crate::SHARDS;
-use crate::background::Background;
+use crate::background::{Background, Below};
 use crate::batch::{self, Batch, Logged};
 use crate::demand::divide;
 use crate::disk::Disk;
@@ -19,7 +19,7 @@ use crate::log::{Log, LogOptions, LogStart, Recovery};
 use crate::manifest::{Edit, Manifest};
 use crate::memtable::Counts;
 use crate::options::{Options, SyncMode};
-use crate::schema::Schema;
+use crate::schema::{Mark, Schema};
 use crate::shard::{Reads, Shard, State};
 use crate::table::Table;
 use crate::version::{Version, remove_orphans};
@@ -261,10 +261,17 @@ impl Engine {
         result
     }
 
-    /// Waits until no long operation holds `shard`, or for [`STALLED`](crate::STALLED) until memtables have room.
+    /// Waits until no long operation holds `shard`, or for [`STALLED`](crate::STALLED) until memtables have
+    /// room, or for [`UNSETTLED`](crate::UNSETTLED) until what is not counted by now is.
     pub fn wait_free(&self, shard: u8) -> impl Future<Output = ()> + '_ {
+        let mut round = None;
         std::future::poll_fn(move |context| match self.inner.shards.get(usize::from(shard)) {
             Some(shard) if !shard.poll_free(context.waker()) => Poll::Pending,
+            None if shard == crate::UNSETTLED => {
+                let number = *round.get_or_insert_with(|| self.inner.ask_to_settle());
+                let settled = self.inner.poll_settled(number, context.waker());
+                if settled { Poll::Ready(()) } else { Poll::Pending }
+            }
             None if !self.inner.poll_unstalled(context.waker()) => Poll::Pending,
             _ => Poll::Ready(()),
         })
@@ -441,7 +448,7 @@ impl Engine {
         self.inner.loader.name()
     }
 
-    /// True figures.
+    /// True figures. Never waits: of a shard that a long operation holds they are those seen last.
     pub fn stats(&self) -> Stats {
         self.inner.stats()
     }
@@ -559,8 +566,8 @@ impl Inner {
     /// and shards that fill alike are flushed one after the other.
     pub(crate) fn seal_largest(&self) {
         let budget = self.memtable_bytes.load(Ordering::Relaxed) as usize;
-        let mut sizes: Vec<(usize, usize)> =
-            self.shards.iter().map(|s| s.lock().active.bytes()).zip(0..).collect();
+        let active = |shard: &Shard| shard.try_lock().map_or(0, |state| state.active.bytes());
+        let mut sizes: Vec<(usize, usize)> = self.shards.iter().map(active).zip(0..).collect();
         let mut total: usize = sizes.iter().map(|(bytes, _)| bytes).sum();
         if total < budget * 2 / 5 {
             return;
@@ -570,8 +577,8 @@ impl Inner {
             if total < budget * 7 / 20 {
                 break;
             }
-            if let Some(shard) = self.shards.get(n) {
-                shard.lock().seal();
+            if let Some(mut state) = self.shards.get(n).and_then(Shard::try_lock) {
+                state.seal();
                 total -= bytes;
             }
         }
@@ -671,7 +678,7 @@ impl Inner {
     /// budget (fragmentation, connections, blocks on their way) is taken from the caches, step by step; what
     /// it leaves is given back as slowly.
     pub(crate) fn share_memory(&self) {
-        let index: u64 = self.shards.iter().map(|s| s.lock().version.resident_bytes()).sum();
+        let index: u64 = self.shards.iter().map(|s| s.figures().index_bytes).sum();
         let memory = self.memory_bytes.load(Ordering::Relaxed);
         let memtables = self.memtable_bytes.load(Ordering::Relaxed);
         let mut excess = self.excess.load(Ordering::Relaxed);
@@ -689,14 +696,18 @@ impl Inner {
         let (clean, blocks) = shares(memory, memtables, index + excess);
         let mut records = Vec::with_capacity(SHARDS);
         let mut read = Vec::with_capacity(SHARDS);
+        // An event loop may be asking (CONFIG SET): of a shard that is held for long what it had is taken
+        // for what it wants, and it gets its share next time.
         for shard in &self.shards {
-            let mut state = shard.lock();
-            records.push(state.record_demand());
-            read.push(state.block_demand());
+            let demands =
+                shard.try_lock().map(|mut state| (state.record_demand(), state.block_demand()));
+            let (of_records, of_blocks) = demands.unwrap_or_else(|| shard.figures().demands());
+            records.push(of_records);
+            read.push(of_blocks);
         }
         let shares = divide(clean, &records).into_iter().zip(divide(blocks, &read));
         for (shard, (clean, blocks)) in self.shards.iter().zip(shares) {
-            let mut state = shard.lock();
+            let Some(mut state) = shard.try_lock() else { continue };
             state.clean_max = clean as usize;
             if state.blocks.capacity() != blocks {
                 state.blocks.set_capacity(blocks);
@@ -707,7 +718,7 @@ impl Inner {
 
     /// Dirty bytes of all shards over what memtables may take: 1.0 is full.
     pub(crate) fn memtable_fill(&self) -> f64 {
-        let dirty: usize = self.shards.iter().map(|s| s.lock().dirty_bytes()).sum();
+        let dirty: u64 = self.shards.iter().map(|s| s.figures().dirty_bytes).sum();
         self.set_gate();
         dirty as f64 / self.memtable_bytes.load(Ordering::Relaxed).max(1) as f64
     }
@@ -769,31 +780,38 @@ impl Inner {
             background_errors: figures.background_errors.load(Ordering::Relaxed),
             ..Stats::default()
         };
-        for shard in &self.shards {
-            let state = shard.lock();
-            stats.memtable_bytes += state.dirty_bytes() as u64;
-            stats.hot_bytes += state.table.bytes() as u64;
-            stats.hot_records += state.table.len() as u64;
-            stats.block_bytes += state.blocks.weight();
-            stats.index_bytes += state.version.resident_bytes();
-            stats.unsettled += state.unsettled() as u64;
-            for table in state.version.tables() {
-                stats.tables += 1;
-                stats.table_bytes += table.meta().bytes;
-            }
-            stats.level0_tables += state.version.level(0).len() as u64;
-            stats.reads.hot += state.reads.hot;
-            stats.reads.filtered += state.reads.filtered;
-            stats.reads.block += state.reads.block;
-            stats.reads.cold += state.reads.cold;
+        for figures in self.shards.iter().map(Shard::figures) {
+            stats.memtable_bytes += figures.dirty_bytes;
+            stats.hot_bytes += figures.hot_bytes;
+            stats.hot_records += figures.hot_records;
+            stats.block_bytes += figures.block_bytes;
+            stats.index_bytes += figures.index_bytes;
+            stats.unsettled += figures.unsettled;
+            stats.tables += figures.tables;
+            stats.table_bytes += figures.table_bytes;
+            stats.level0_tables += figures.level0_tables;
+            stats.reads.hot += figures.reads.hot;
+            stats.reads.filtered += figures.reads.filtered;
+            stats.reads.block += figures.reads.block;
+            stats.reads.cold += figures.reads.cold;
         }
         stats
     }
 
     /// Counts that belong to a settled key: found below, so it was counted once too often.
-    pub(crate) fn settled(&self, counts: &mut Counts, key: &[u8]) {
-        if let Some(group) = self.schema.group(key) {
+    pub(crate) fn settled(&self, counts: &mut Counts, (entry, mark): &Below) {
+        // A group that is not counted any more was forgotten.
+        if let Some(group) = self.schema.group(entry.key())
+            && counts.iter().any(|(g, _)| *g == group)
+        {
             crate::memtable::add(counts, group, -1);
+            crate::memtable::add_mark(counts, group, *mark, -1);
         }
+    }
+
+    /// The mark of a counted key's value.
+    pub(crate) fn mark(&self, value: &[u8]) -> Option<Mark> {
+        value.first().filter(|&&first| first & 0x80 != 0)?;
+        self.schema.mark(value)
     }
 }

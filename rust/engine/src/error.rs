@@ -12,6 +12,9 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 /// Stands for the shard in [`Error::Busy`] when memtables are full and a commit has to wait for a flush.
 pub const STALLED: u8 = u8::MAX;
+/// Stands for the shard in [`Error::Busy`] when so many keys are not counted exactly yet that they are better
+/// looked up with no shard held.
+pub const UNSETTLED: u8 = u8::MAX - 1;
 
 /// What can go wrong.
 #[derive(Debug, Clone)]
@@ -19,8 +22,8 @@ pub const STALLED: u8 = u8::MAX;
 pub enum Error {
     /// The data is not in memory; the blocks to load are listed in the guard's misses.
     Miss,
-    /// A long operation holds this shard, or, with [`STALLED`] for the shard, the memtables are full: wait
-    /// for it with `Engine::wait_free`.
+    /// A long operation holds this shard, or, with [`STALLED`] for the shard, the memtables are full, or, with
+    /// [`UNSETTLED`], counts are being settled: wait for it with `Engine::wait_free`.
     Busy(u8),
     /// The guard does not hold this shard; take it with all shards and run again.
     NotHeld(u8),

@@ -7,6 +7,8 @@
 use crate::batch::Batch;
 use crate::engine::Inner;
 use crate::error::{Error, Result};
+use crate::memtable::{self, Counts, MARKED, WEIGHT};
+use crate::schema::Mark;
 use crate::shard::State;
 use crate::table::{Block, Table};
 use parking_lot::MutexGuard;
@@ -15,6 +17,8 @@ use std::sync::Arc;
 
 /// Unsettled keys of one shard whose blocks a command loads in one round.
 const SETTLE_MISSES: usize = 64;
+/// So many unsettled keys of a shard are looked up on an event loop; more are left to a thread.
+const SETTLE_HERE: usize = 64;
 
 /// A set of shards: bit n stands for shard n.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -275,49 +279,76 @@ impl<'e> Guard<'e> {
     /// # Errors
     /// `NotHeld`.
     pub fn count(&self, shard: u8, group: u32) -> Result<i64> {
+        Ok(memtable::of(self.counts(shard)?, group))
+    }
+
+    fn counts(&self, shard: u8) -> Result<&Counts> {
         let index = self.index(shard)?;
-        let counts = self.held.get(index).map(|(_, state)| &state.counts);
-        Ok(counts.and_then(|c| c.iter().find(|(g, _)| *g == group)).map_or(0, |(_, n)| *n))
+        self.held.get(index).map(|(_, state)| &state.counts).ok_or(Error::NotHeld(shard))
     }
 
     /// Live keys of a group in one held shard, exactly: keys of which it was not known whether they had
     /// been there before are looked up first, a bounded number in each run of the command.
     ///
     /// # Errors
-    /// `Miss` when a block has to be loaded first, `NotHeld`, or damage.
+    /// `Miss` when a block has to be loaded first, `Busy` with [`UNSETTLED`](crate::UNSETTLED) when too much is
+    /// to be looked up, `NotHeld`, or damage.
     pub fn settled_count(&mut self, shard: u8, group: u32) -> Result<i64> {
-        let index = self.index(shard)?;
-        if let Some((_, state)) = self.held.get_mut(index)
-            && state.unsettled() > 0
-        {
-            settle(self.engine, state, &mut self.loads, self.may_wait)?;
-        }
+        self.settle(shard, group)?;
         self.count(shard, group)
+    }
+
+    /// Marked values of a group in one held shard, as exactly, and the sum of their weights modulo 2^64.
+    ///
+    /// # Errors
+    /// As [`settled_count`](Self::settled_count).
+    pub fn settled_marks(&mut self, shard: u8, group: u32) -> Result<(i64, i64)> {
+        self.settle(shard, group)?;
+        let counts = self.counts(shard)?;
+        Ok((memtable::of(counts, group | MARKED), memtable::of(counts, group | WEIGHT)))
+    }
+
+    fn settle(&mut self, shard: u8, group: u32) -> Result<()> {
+        let index = self.index(shard)?;
+        let Some((_, state)) = self.held.get_mut(index) else { return Err(Error::NotHeld(shard)) };
+        // More with every round: others may write as fast as is counted.
+        let most = SETTLE_HERE << (2 * self.loads.rounds).min(16);
+        match state.unsettled() {
+            0 => Ok(()),
+            n if n > most && !self.may_wait => Err(Error::Busy(crate::UNSETTLED)),
+            _ => settle(self.engine, state, group, &mut self.loads, self.may_wait),
+        }
     }
 
     /// Forgets the counts of a group whose keys nobody can reach any more, in the shards that are held.
     pub fn forget(&mut self, group: u32) {
         for (_, state) in &mut self.held {
-            state.counts.retain(|(g, _)| *g != group);
+            state.counts.retain(|(g, _)| *g & !(MARKED | WEIGHT) != group);
         }
     }
 }
 
-/// Settles what is unsettled in a held shard, as far as blocks are there.
-fn settle(engine: &Inner, state: &mut State, loads: &mut Loads, may_wait: bool) -> Result<()> {
+/// Settles what is unsettled of a group in a held shard, as far as blocks are there.
+fn settle(
+    engine: &Inner,
+    state: &mut State,
+    group: u32,
+    loads: &mut Loads,
+    may_wait: bool,
+) -> Result<()> {
     let mut missed = 0;
     let version = state.version.clone();
     for (id, keys) in state.unsettled_lists() {
         let mut fetch = Fetch { blocks: &mut state.blocks, loads, may_wait };
         let (mut found, mut left) = (Vec::new(), Vec::new());
         for entry in keys {
-            if missed >= SETTLE_MISSES {
+            if missed >= SETTLE_MISSES || engine.schema.group(entry.key()) != Some(group) {
                 left.push(entry);
                 continue;
             }
             match held_below(engine, &version, entry.key(), &mut fetch) {
-                Ok(true) => found.push(entry),
-                Ok(false) => {}
+                Ok(Some(mark)) => found.push((entry, mark)),
+                Ok(None) => {}
                 Err(Error::Miss) => {
                     missed += 1;
                     left.push(entry);
@@ -327,24 +358,24 @@ fn settle(engine: &Inner, state: &mut State, loads: &mut Loads, may_wait: bool) 
         }
         // Not a staged effect, and none is needed: it only makes the same counts exact.
         state.settled_rounds += 1;
-        state.set_unsettled(id, left);
+        state.set_unsettled(id, &left);
         engine.correct(state, id, &found);
     }
     if missed > 0 { Err(Error::Miss) } else { Ok(()) }
 }
 
-/// Whether tables hold a live version of a key.
+/// The mark of the live version that tables hold of a key, if they do.
 pub(crate) fn held_below(
     engine: &Inner,
     version: &crate::version::Version,
     key: &[u8],
     fetch: &mut Fetch<'_>,
-) -> Result<bool> {
+) -> Result<Option<Option<Mark>>> {
     for table in version.candidates(key, engine.schema.hash(key)) {
         let Some(no) = table.block_for(key) else { continue };
         if let Some(value) = fetch.block(table, no)?.get(key) {
-            return Ok(value.is_some());
+            return Ok(value.map(|value| engine.mark(value)));
         }
     }
-    Ok(false)
+    Ok(None)
 }

@@ -43,11 +43,11 @@ pub mod version;
 pub use batch::Batch;
 pub use check::{Finding, check};
 pub use engine::{Engine, Stats};
-pub use error::{Error, Result, STALLED};
+pub use error::{Error, Result, STALLED, UNSETTLED};
 pub use guard::{Guard, Loads, ShardSet};
 pub use loader::Loading;
 pub use options::{Options, SyncMode};
-pub use schema::{Durable, Judge, Schema, Verdict};
+pub use schema::{Durable, Judge, Mark, Schema, Verdict};
 pub use shard::Reads;
 pub use snapshot::{Records, Snapshot};
 

@@ -10,6 +10,7 @@
 //! 2. Sealing ends all change: entries of a sealed memtable are read without the shard's lock.
 
 use crate::entry::EntryRef;
+use crate::schema::Mark;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -30,14 +31,34 @@ pub(crate) struct Memtable {
     unsettled: Vec<u32>,
 }
 
-/// Exact counts of a shard, by group.
+/// Exact counts of a shard, by group; under a group with one of these bits, what [`Mark`]s add up to.
+///
+/// [`Mark`]: crate::schema::Mark
 pub(crate) type Counts = Vec<(u32, i64)>;
+
+/// With this bit a group counts its marked values,
+pub(crate) const MARKED: u32 = 1 << 30;
+/// and with this one it adds up their weights, modulo 2^64.
+pub(crate) const WEIGHT: u32 = 1 << 31;
 
 /// Adds to one group's count.
 pub(crate) fn add(counts: &mut Counts, group: u32, delta: i64) {
     match counts.iter_mut().find(|(g, _)| *g == group) {
-        Some((_, count)) => *count += delta,
+        Some((_, count)) => *count = count.wrapping_add(delta),
         None => counts.push((group, delta)),
+    }
+}
+
+/// One of a group's counts.
+pub(crate) fn of(counts: &Counts, group: u32) -> i64 {
+    counts.iter().find(|(g, _)| *g == group).map_or(0, |(_, count)| *count)
+}
+
+/// Counts a marked value, or takes it away.
+pub(crate) fn add_mark(counts: &mut Counts, group: u32, mark: Option<Mark>, times: i64) {
+    if let Some(Mark(weight)) = mark {
+        add(counts, group | MARKED, times);
+        add(counts, group | WEIGHT, weight.wrapping_mul(times));
     }
 }
 

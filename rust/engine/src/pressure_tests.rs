@@ -328,3 +328,87 @@ fn sustained(name: &str, dir: &Path) {
     );
     engine.close().unwrap();
 }
+
+#[test]
+fn counting_many_unsettled_keys_is_left_to_a_thread() {
+    let disk = SimDisk::new();
+    let engine = open(options(), &disk);
+    let names: Vec<String> = (0..4000).map(|i| format!("key {i}")).collect();
+    for name in &names {
+        put(&engine, name.as_bytes(), b"old").unwrap();
+    }
+    engine.flush().unwrap();
+    engine.close().unwrap();
+    drop(engine);
+    let engine = open(options(), &disk);
+    // Nothing is in memory, so nobody knows whether these were there. The settling thread is kept away.
+    let held: Vec<_> = engine.inner().shards.iter().map(|shard| shard.settling.lock()).collect();
+    let one = shard(names[0].as_bytes());
+    let mut there = 0;
+    for i in 0..20_000 {
+        let name = format!("key {i}");
+        if shard(name.as_bytes()) == one {
+            put(&engine, name.as_bytes(), b"new").unwrap();
+            there += 1;
+        }
+    }
+    assert!(there > 200);
+    let ask = || {
+        let guard = engine.lock(ShardSet::one(one), Loads::default());
+        guard.map_err(|(e, _)| e)?.settled_count(one, 7)
+    };
+    assert!(engine.stats().unsettled > 64);
+    assert!(matches!(ask(), Err(Error::Busy(crate::UNSETTLED))));
+    drop(held);
+    engine.wait_free_here(crate::UNSETTLED);
+    assert_eq!(engine.stats().unsettled, 0);
+    assert_eq!(ask().unwrap(), there);
+    assert_eq!(engine.count(7).unwrap(), 4000 + new_ones(one));
+}
+
+/// How many of the keys of the test above were not there before.
+fn new_ones(one: u8) -> i64 {
+    (4000..20_000).filter(|i| shard(format!("key {i}").as_bytes()) == one).count() as i64
+}
+
+#[test]
+fn a_sealed_memtable_is_walked_as_it_was() {
+    let engine = open(options(), &SimDisk::new());
+    let one = 5;
+    let hold = engine.inner().shards[5].flushing.swap(true, Ordering::Relaxed);
+    assert!(!hold);
+    let mut all = Vec::new();
+    for i in 0..3000 {
+        let key = format!("key {i}").into_bytes();
+        if shard(&key) == one {
+            put(&engine, &key, b"value").unwrap();
+            all.push(key);
+        }
+    }
+    all.sort();
+    let walk = || {
+        let mut found = Vec::new();
+        let mut guard =
+            engine.lock(ShardSet::one(one), Loads::default()).map_err(|(e, _)| e).unwrap();
+        let (from, to) = (std::ops::Bound::Unbounded, std::ops::Bound::Unbounded);
+        for reverse in [false, true] {
+            let mut staged = Batch::new();
+            guard
+                .scan(one, from, to, reverse, &mut staged, &mut |key, _| {
+                    found.push(key.to_vec());
+                    std::ops::ControlFlow::Continue(())
+                })
+                .unwrap();
+        }
+        found
+    };
+    let both: Vec<Vec<u8>> = all.iter().chain(all.iter().rev()).cloned().collect();
+    assert_eq!(walk(), both);
+    // With its order, then again when that is behind.
+    engine.inner().shards[5].lock().seal();
+    assert_eq!(walk(), both);
+    let sealed = engine.inner().shards[5].lock().sealed[0].clone();
+    assert!(sealed.sorted().iter().map(|e| e.key()).eq(all.iter().map(Vec::as_slice)));
+    assert_eq!(walk(), both);
+    engine.inner().shards[5].flushing.store(false, Ordering::Relaxed);
+}

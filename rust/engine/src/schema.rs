@@ -11,11 +11,28 @@ pub trait Schema: Send + Sync + 'static {
     fn hash(&self, key: &[u8]) -> u64;
 
     /// The group in which this key is counted (`Engine::count`), if keys like it are counted at all.
+    /// Groups are below 2^30.
     fn group(&self, key: &[u8]) -> Option<u32>;
+
+    /// Whether a value of a counted key is marked: marked ones are counted, too, and their weights added
+    /// up (`Guard::settled_marks`). Asked only of values whose first byte has its top bit set.
+    fn mark(&self, _value: &[u8]) -> Option<Mark> {
+        None
+    }
+
+    /// Says of which groups nobody can reach the keys any more, now or after a crash, when the log is synced
+    /// up to `synced_seq`: their counts need not be exact.
+    fn gone(&self, _synced_seq: u64) -> Box<dyn Fn(u32) -> bool> {
+        Box::new(|_| false)
+    }
 
     /// A judge for one compaction of `shard`. Called off the event loops.
     fn judge(&self, shard: u8) -> Box<dyn Judge>;
 }
+
+/// A marked value's weight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark(pub i64);
 
 /// Decides in one compaction, key by key in ascending order, what may be dropped.
 pub trait Judge: Send {

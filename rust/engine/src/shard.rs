@@ -8,8 +8,8 @@ use crate::demand::Demand;
 use crate::entry::EntryRef;
 use crate::hot::HotTable;
 use crate::idle::Idle;
-use crate::memtable::{Counts, Memtable, Sealed, add};
-use crate::schema::Schema;
+use crate::memtable::{Counts, Memtable, Sealed, add, add_mark};
+use crate::schema::{Mark, Schema};
 use crate::table::Block;
 use crate::version::Version;
 use parking_lot::{Mutex, MutexGuard};
@@ -33,6 +33,51 @@ impl Weighter<(u64, u32), Block> for BlockWeight {
 }
 
 pub(crate) type BlockCache = Cache<(u64, u32), Block, BlockWeight>;
+
+/// Whether a value is one that the schema has to be asked about.
+#[inline]
+fn has_mark_bit(value: Option<&[u8]>) -> bool {
+    value.is_some_and(|v| v.first().is_some_and(|&b| b & 0x80 != 0))
+}
+
+/// A marked value of a counted key.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Marked {
+    group: u32,
+    mark: Mark,
+}
+
+impl Marked {
+    fn new(schema: &dyn Schema, key: &[u8], value: Option<&[u8]>) -> Option<Marked> {
+        let value = value.filter(|_| has_mark_bit(value))?;
+        let group = schema.group(key)?;
+        Some(Marked { group, mark: schema.mark(value)? })
+    }
+}
+
+/// What is told of a shard.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct ShardFigures {
+    pub(crate) dirty_bytes: u64,
+    pub(crate) hot_bytes: u64,
+    pub(crate) hot_records: u64,
+    pub(crate) block_bytes: u64,
+    pub(crate) index_bytes: u64,
+    pub(crate) unsettled: u64,
+    pub(crate) tables: u64,
+    pub(crate) table_bytes: u64,
+    pub(crate) level0_tables: u64,
+    pub(crate) reads: Reads,
+}
+
+impl ShardFigures {
+    /// What records and blocks in memory wanted then, at least.
+    pub(crate) fn demands(&self) -> (Demand, Demand) {
+        let clean = self.hot_bytes.saturating_sub(self.dirty_bytes);
+        let unpressed = |used| Demand { used, pressed: false };
+        (unpressed(clean), unpressed(self.block_bytes))
+    }
+}
 
 /// What the lock protects.
 pub(crate) struct State {
@@ -83,6 +128,8 @@ pub(crate) struct Shard {
     /// How many long operations hold this shard or wait for it.
     reserved: AtomicU32,
     waiting: Mutex<Vec<Waker>>,
+    /// As they were when somebody looked last.
+    figures: Mutex<ShardFigures>,
     /// One at a time settles, flushes or compacts.
     pub(crate) settling: Mutex<()>,
     pub(crate) compacting: AtomicBool,
@@ -123,6 +170,7 @@ impl Shard {
             }),
             reserved: AtomicU32::new(0),
             waiting: Mutex::new(Vec::new()),
+            figures: Mutex::default(),
             settling: Mutex::new(()),
             compacting: AtomicBool::new(false),
             flushing: AtomicBool::new(false),
@@ -153,6 +201,15 @@ impl Shard {
     /// The lock, for a thread that may wait.
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock()
+    }
+
+    /// The shard's figures: as they are, or, while a long operation holds the shard, as they were last seen.
+    pub(crate) fn figures(&self) -> ShardFigures {
+        let mut figures = self.figures.lock();
+        if let Some(state) = self.try_lock() {
+            *figures = state.figures();
+        }
+        *figures
     }
 
     /// Announces that the lock will be held for long.
@@ -189,6 +246,21 @@ impl State {
         self.active.bytes() + self.sealed.iter().map(|s| s.bytes).sum::<usize>()
     }
 
+    fn figures(&self) -> ShardFigures {
+        ShardFigures {
+            dirty_bytes: self.dirty_bytes() as u64,
+            hot_bytes: self.table.bytes() as u64,
+            hot_records: self.table.len() as u64,
+            block_bytes: self.blocks.weight(),
+            index_bytes: self.version.resident_bytes(),
+            unsettled: self.unsettled() as u64,
+            tables: self.version.tables().count() as u64,
+            table_bytes: self.version.tables().map(|table| table.meta().bytes).sum(),
+            level0_tables: self.version.level(0).len() as u64,
+            reads: self.reads,
+        }
+    }
+
     /// Whether tables may hold the key. Filters only; never wrong when it says no.
     fn tables_may_hold(&self, hash: u64, key: &[u8]) -> bool {
         self.version.candidates(key, hash).next().is_some()
@@ -209,6 +281,8 @@ impl State {
         let slot = self.active.next_slot();
         let Some(entry) = self.table.at_mut(at) else { return };
         let was_live = entry.value().is_some();
+        let may_be_marked = has_mark_bit(entry.value()) || has_mark_bit(value);
+        let was = may_be_marked.then(|| Marked::new(schema, key, entry.value())).flatten();
         if entry.memtable() == active {
             if !entry.overwrite(value, active, None) {
                 let mut new = EntryRef::new(key, hash, value, active, entry.slot());
@@ -234,6 +308,21 @@ impl State {
         {
             add(&mut self.counts, group, delta);
         }
+        if may_be_marked {
+            self.count_marks(was, Marked::new(schema, key, value));
+        }
+    }
+
+    /// A value has taken another's place.
+    fn count_marks(&mut self, was: Option<Marked>, is: Option<Marked>) {
+        if was == is {
+            return;
+        }
+        for (marked, times) in [(was, -1), (is, 1)] {
+            if let Some(Marked { group, mark }) = marked {
+                add_mark(&mut self.counts, group, Some(mark), times);
+            }
+        }
     }
 
     /// Applies an effect on a key of which nothing is in memory.
@@ -249,6 +338,9 @@ impl State {
         self.table.insert(hash, entry);
         if let Some(group) = schema.group(key) {
             add(&mut self.counts, group, i64::from(value.is_some()));
+            if has_mark_bit(value) {
+                self.count_marks(None, Marked::new(schema, key, value));
+            }
             if below {
                 // Counted as new; settling takes one away if a table has it after all.
                 self.active.unsettled(slot);

@@ -205,8 +205,9 @@ impl Snapshot {
         };
         for entry in unsettled {
             let hash = self.engine.schema.hash(entry.key());
-            if at.version.get(entry.key(), hash)?.is_some() {
-                self.engine.settled(counts, entry.key());
+            if let Some(value) = at.version.get(entry.key(), hash)? {
+                let mark = self.engine.mark(&value);
+                self.engine.settled(counts, &(entry, mark));
             }
         }
         Ok(())

@@ -171,8 +171,10 @@ pub struct Database {
     pub index: u32,
     /// Keys in it.
     pub keys: u64,
-    /// Keys that expire, where that is known.
-    pub expires: Option<u64>,
+    /// Keys of them that expire.
+    pub expires: u64,
+    /// After how many milliseconds those do, on average.
+    pub avg_ttl_ms: u64,
 }
 
 /// What INFO is printed from.

@@ -197,7 +197,8 @@ fn keyspace(ctx: &mut Admin<'_>) -> Result<Vec<Database>> {
         view.switch_db(index);
         let keys = scan::count(view)?;
         if keys > 0 {
-            databases.push(Database { index, keys, expires: None });
+            let (expires, avg_ttl_ms) = scan::expiring(view)?;
+            databases.push(Database { index, keys, expires, avg_ttl_ms });
         }
     }
     Ok(databases)

@@ -215,8 +215,8 @@ fn keyspace(s: &Snapshot<'_>) -> Vec<Line> {
     let databases = s.keyspace.iter().filter(|database| database.keys > 0);
     databases
         .map(|database| {
-            let expires = database.expires.map_or(String::new(), |n| format!(",expires={n}"));
-            (format!("db{}", database.index), format!("keys={}{expires}", database.keys))
+            let crate::info::Database { index, keys, expires, avg_ttl_ms } = database;
+            (format!("db{index}"), format!("keys={keys},expires={expires},avg_ttl={avg_ttl_ms}"))
         })
         .collect()
 }

@@ -27,9 +27,9 @@ fn with(totals: &Totals, ask: &[&str]) -> String {
         storage: Storage { log_appended: 100, log_synced: 90, ..Storage::default() },
         saves: Saves { changes: 4, ..Saves::default() },
         keyspace: &[
-            Database { index: 0, keys: 5, expires: Some(2) },
-            Database { index: 3, keys: 0, expires: None },
-            Database { index: 9, keys: 1, expires: None },
+            Database { index: 0, keys: 5, expires: 2, avg_ttl_ms: 77 },
+            Database { index: 3, keys: 0, expires: 0, avg_ttl_ms: 0 },
+            Database { index: 9, keys: 1, expires: 0, avg_ttl_ms: 0 },
         ],
         allocator: &Fixed,
         memory: watch.look(&Fixed),
@@ -103,8 +103,8 @@ fn names_are_unique_and_values_are_there() {
         ("instantaneous_input_kbps", "2.00"),
         ("role", "master"),
         ("master_repl_offset", "100"),
-        ("db0", "keys=5,expires=2"),
-        ("db9", "keys=1"),
+        ("db0", "keys=5,expires=2,avg_ttl=77"),
+        ("db9", "keys=1,expires=0,avg_ttl=0"),
     ] {
         assert_eq!(figures.get(name), Some(&value), "{name}");
     }
