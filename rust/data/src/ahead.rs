@@ -36,7 +36,7 @@ impl Spot {
                 Some((header.kind, header.generation()?))
             })?;
         let hash = match kind {
-            Kind::Hash => {
+            Kind::Hash | Kind::Set => {
                 let sub = hash::sub_key(store.place_seed(), element);
                 ElementKey::new(generation, &sub).hash()
             }
