@@ -8,6 +8,7 @@ use crate::list;
 use crate::place::Key;
 use crate::scan;
 use crate::set;
+use crate::stream;
 use crate::string;
 use crate::view::Read;
 use std::ops::{Bound, ControlFlow};
@@ -92,6 +93,11 @@ pub fn value(r: &mut Read<'_>, key: Key<'_>) -> Result<Digest> {
                 Ok(())
             })?;
             items
+        }
+        (Kind::Stream, _) => {
+            let mut all = Digest::default();
+            stream::digest(r, key, &mut |part| all.add(Digest::of(part)))?;
+            all
         }
         (_, None) => Digest::of(&[header.body]),
         (_, Some(generation)) => {

@@ -10,6 +10,7 @@ use crate::header::{Header, Kind};
 use crate::list;
 use crate::place::Key;
 use crate::set;
+use crate::stream;
 use crate::string;
 use crate::view::{Read, Write, event_class};
 use std::ops::{Bound, ControlFlow};
@@ -269,6 +270,10 @@ pub fn usage(r: &mut Read<'_>, key: Key<'_>, samples: u64) -> Result<Option<u64>
     }
     if !header.is_exploded() {
         return Ok(Some(bytes));
+    }
+    if header.kind == Kind::Stream {
+        // The root record is the other part.
+        return Ok(Some(bytes + ELEMENT_KEY + HEADER_KEY + name + stream::usage(r, key, samples)?));
     }
     let (generation, count, _) = header.exploded()?;
     let count = match header.kind {

@@ -22,6 +22,7 @@ pub mod scan;
 mod schema;
 pub mod set;
 mod store;
+pub mod stream;
 pub mod string;
 #[cfg(test)]
 mod testing;

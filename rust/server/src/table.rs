@@ -148,6 +148,7 @@ impl Entry {
             (Flags::NOSCRIPT, "noscript"),
             (Flags::LOADING, "loading"),
             (Flags::STALE, "stale"),
+            (Flags::BLOCKING, "blocking"),
             (Flags::FAST, "fast"),
             (Flags::NO_AUTH, "no_auth"),
             (Flags::NO_MULTI, "no_multi"),
@@ -183,6 +184,9 @@ impl Entry {
         }
         if self.flags.has(Flags::KEYSPACE) {
             names.push("keyspace");
+        }
+        if self.flags.has(Flags::BLOCKING) {
+            names.push("blocking");
         }
         if self.flags.has(Flags::OPERATOR) {
             names.push("admin");

@@ -64,6 +64,7 @@ impl Flags {
     pub(crate) const KEYSPACE: Flags = Flags(1 << 19);
     pub(crate) const SWEEP: Flags = Flags(1 << 20);
     pub(crate) const SEES_DATA: Flags = Flags(1 << 21);
+    pub(crate) const BLOCKING: Flags = Flags(1 << 22);
 
     /// Whether all bits of `other` are set.
     #[inline]
@@ -272,6 +273,11 @@ impl Command {
     /// Takes long: runs on a pool thread, never on an event loop.
     pub(crate) const fn long(self) -> Command {
         self.flag(Flags::LONG)
+    }
+
+    /// Can wait for data: flag `blocking` and category @blocking.
+    pub(crate) const fn blocking(self) -> Command {
+        self.flag(Flags::BLOCKING)
     }
 
     /// Not listed by COMMAND.

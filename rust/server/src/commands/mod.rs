@@ -26,6 +26,7 @@ mod keys;
 mod list;
 mod server;
 mod set;
+mod stream;
 mod string;
 
 pub(crate) use args::Args;
@@ -39,6 +40,7 @@ pub(crate) const FAMILIES: &[&Family] = &[
     &set::FAMILY,
     &bitmap::FAMILY,
     &hyperloglog::FAMILY,
+    &stream::FAMILY,
     &keys::FAMILY,
     &connection::FAMILY,
     &server::FAMILY,
