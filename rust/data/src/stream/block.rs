@@ -171,7 +171,8 @@ mod tests {
         for id in ids {
             block.extend(encode(base, id, &[b"field", b"value", b"", &[9; 300]]));
         }
-        let found = all(base, &block).unwrap();
+        let copy = block.clone();
+        let found = all(base, &copy).unwrap();
         assert_eq!(found.iter().map(|entry| entry.id).collect::<Vec<_>>(), ids);
         for entry in &found {
             assert_eq!(entry.fields.len(), 2);

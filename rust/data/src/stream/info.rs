@@ -84,7 +84,9 @@ pub struct ConsumerInfo {
 
 /// Whether an entry at or behind an id was deleted, other than from the front.
 fn has_gaps_from(meta: &Meta, id: Id) -> bool {
-    meta.len > 0 && meta.max_deleted != Id::MIN && id <= meta.max_deleted
+    let deleted = meta.max_deleted;
+    // A gap before the first entry is none.
+    meta.len > 0 && deleted != Id::MIN && meta.first <= deleted && id <= deleted
 }
 
 /// How many entries were ever added up to an id, if the facts of the stream tell.

@@ -372,8 +372,7 @@ fn range(
         if !args.option("COUNT") {
             return Err(forgekv_data::SYNTAX);
         }
-        // Redis takes -1 for no limit, and any other number below for 0.
-        most = Some(args.int()?).filter(|&n| n != -1).map(|n| n.max(0) as u64);
+        most = Some(count(args)?);
     }
     let array = reply.deferred_array();
     let mut n = 0;

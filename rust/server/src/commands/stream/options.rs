@@ -134,15 +134,11 @@ impl<'a> Options<'a> {
 
     /// How to trim, if that was asked for.
     pub(super) fn trim(&self, limits: &Limits) -> Result<Option<Trim>> {
-        let Some(excess) = self.excess else {
-            return if self.limit.is_some_and(|n| n > 0) {
-                Err(Error::reply(
-                    "ERR syntax error, LIMIT cannot be used without specifying a trimming strategy",
-                ))
-            } else {
-                Ok(None)
-            };
-        };
+        if self.excess.is_none() && self.limit.is_some_and(|n| n > 0) {
+            return Err(Error::reply(
+                "ERR syntax error, LIMIT cannot be used without specifying a trimming strategy",
+            ));
+        }
         let limit = match (self.limit, self.approximate) {
             (Some(_), false) => {
                 return Err(Error::reply(
@@ -156,6 +152,7 @@ impl<'a> Options<'a> {
                 n => n.saturating_mul(BLOCKS_MAX).min(ENTRIES_MAX),
             }),
         };
+        let Some(excess) = self.excess else { return Ok(None) };
         let refs = self.refs.unwrap_or_default();
         Ok(Some(Trim { excess, approximate: self.approximate, limit, refs }))
     }

@@ -38,8 +38,9 @@ fn parse<'a>(
             only(groups, "NOACK")?;
             options.no_ack = true;
         } else if groups && args.option("CLAIM") {
-            let text = "ERR min-idle-time is not an integer";
-            options.claim_idle_ms = Some(super::options::number(args, text)?.max(0) as u64);
+            let n = super::options::number(args, "ERR min-idle-time is not an integer")?;
+            let text = "ERR min-idle-time must be a positive integer";
+            options.claim_idle_ms = Some(u64::try_from(n).map_err(|_| Error::reply(text))?);
         } else {
             return Err(SYNTAX);
         }
@@ -191,7 +192,11 @@ impl Wanted {
             b">" => Ok(Wanted::New),
             b"$" => Err(meaningless("$")),
             b"+" => Err(meaningless("+")),
-            word => Ok(Wanted::History(id(word, 0)?)),
+            word => match id(word, 0)? {
+                // Nothing is behind the last id; Redis takes it for `>`.
+                Id::MAX => Ok(Wanted::New),
+                id => Ok(Wanted::History(id)),
+            },
         }
     }
 }
