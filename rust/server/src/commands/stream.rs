@@ -317,11 +317,12 @@ fn xadd(db: &mut Write<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Resul
 fn xtrim(db: &mut Write<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     let key = args.key()?;
     let options = Options::of_xtrim(args)?;
-    let Some(trim) = options.trim(db.limits())? else {
-        return Err(Error::reply(
-            "ERR syntax error, XTRIM must be called with a trimming strategy",
-        ));
-    };
+    let missing =
+        || Error::reply("ERR syntax error, XTRIM must be called with a trimming strategy");
+    if options.says_nothing() {
+        return Err(missing());
+    }
+    let trim = options.trim(db.limits())?.ok_or_else(missing)?;
     reply.int(stream::trim(db, key, &trim)? as i64);
     Ok(())
 }

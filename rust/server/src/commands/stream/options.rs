@@ -132,6 +132,11 @@ impl<'a> Options<'a> {
         Ok(true)
     }
 
+    /// Whether nothing says what to trim, and LIMIT does not either.
+    pub(super) fn says_nothing(&self) -> bool {
+        self.excess.is_none() && self.limit.unwrap_or(0) == 0
+    }
+
     /// How to trim, if that was asked for.
     pub(super) fn trim(&self, limits: &Limits) -> Result<Option<Trim>> {
         if self.excess.is_none() && self.limit.is_some_and(|n| n > 0) {
