@@ -277,7 +277,7 @@ pub(crate) fn usage(r: &mut Read<'_>, key: Key<'_>, samples: u64) -> Result<u64>
             },
         )?;
     }
-    let mut bytes = if seen > 0 { sum * meta.blocks / seen } else { 0 };
+    let mut bytes = (sum * meta.blocks).checked_div(seen).unwrap_or(0);
     for (name, facts) in group::all(r, key, generation)? {
         bytes += KEY + name.len() as u64 + facts.encode().len() as u64;
         bytes += facts.pending * PENDING;

@@ -12,7 +12,7 @@ mod model;
 pub(super) type Fielded = Vec<(String, String)>;
 
 impl Db {
-    pub(super) fn on<T>(
+    pub(super) fn xon<T>(
         &mut self,
         name: &str,
         f: impl FnOnce(&mut Write<'_>, Key<'_>) -> Result<T>,
@@ -34,11 +34,11 @@ impl Db {
         fields: &[&str],
     ) -> Result<Option<Id>> {
         let fields: Vec<&[u8]> = fields.iter().map(|word| word.as_bytes()).collect();
-        self.on(name, |w, key| add(w, key, how, &fields))
+        self.xon(name, |w, key| add(w, key, how, &fields))
     }
 
     /// Entries 1-0, 2-0 … with one field.
-    pub(super) fn fill(&mut self, name: &str, ids: std::ops::RangeInclusive<u64>) {
+    pub(super) fn xfill(&mut self, name: &str, ids: std::ops::RangeInclusive<u64>) {
         for n in ids {
             self.xadd(name, NewId::Given(Id::new(n, 0)), &["f", &n.to_string()]).unwrap();
         }
@@ -52,7 +52,7 @@ impl Db {
         count: Option<u64>,
     ) -> Vec<(Id, Fielded)> {
         let mut found = Vec::new();
-        self.on(name, |w, key| {
+        self.xon(name, |w, key| {
             range(w, key, bounds, reverse, count, &mut |id, fields| {
                 found.push((id, fielded(fields)));
                 Ok(())
@@ -63,23 +63,23 @@ impl Db {
     }
 
     /// The milliseconds of all entries.
-    pub(super) fn times(&mut self, name: &str) -> Vec<u64> {
+    pub(super) fn xtimes(&mut self, name: &str) -> Vec<u64> {
         let all = self.xrange(name, (Id::MIN, Id::MAX), false, None);
         all.into_iter().map(|(id, _)| id.ms).collect()
     }
 
     pub(super) fn xinfo(&mut self, name: &str) -> Info {
-        self.on(name, |w, key| info(w, key)).unwrap().unwrap()
+        self.xon(name, |w, key| info(w, key)).unwrap().unwrap()
     }
 
     pub(super) fn xtrim(&mut self, name: &str, excess: Excess, approximate: bool) -> u64 {
         let how = Trim { excess, approximate, limit: None, refs: Refs::Keep };
-        self.on(name, |w, key| trim(w, key, &how)).unwrap()
+        self.xon(name, |w, key| trim(w, key, &how)).unwrap()
     }
 
     pub(super) fn xdel(&mut self, name: &str, ids: &[u64]) -> u64 {
         let ids: Vec<Id> = ids.iter().map(|&ms| Id::new(ms, 0)).collect();
-        self.on(name, |w, key| delete(w, key, &ids)).unwrap()
+        self.xon(name, |w, key| delete(w, key, &ids)).unwrap()
     }
 }
 
@@ -116,9 +116,9 @@ fn ids_ascend() {
 #[test]
 fn a_small_stream_is_one_record() {
     let mut db = Db::new();
-    db.fill("s", 1..=100);
+    db.xfill("s", 1..=100);
     assert_eq!(db.records(crate::record::SPACE_ELEMENT), 0);
-    db.fill("s", 101..=101);
+    db.xfill("s", 101..=101);
     // The root, and the first hundred.
     assert_eq!(db.records(crate::record::SPACE_ELEMENT), 2);
     assert_eq!(db.xinfo("s").blocks, 2);
@@ -130,8 +130,8 @@ fn a_small_stream_is_one_record() {
     db.xadd("s", NewId::Auto, &["f", &large]).unwrap();
     assert_eq!(db.records(crate::record::SPACE_ELEMENT), 4);
     assert_eq!(db.xinfo("s").blocks, 3);
-    db.fill("s", 1_000_001..=1_000_002);
-    assert_eq!(db.times("s").len(), 104);
+    db.xfill("s", 1_000_001..=1_000_002);
+    assert_eq!(db.xtimes("s").len(), 104);
     let huge = "x".repeat(1 << 20);
     db.xadd("huge", NewId::Auto, &["f", &huge]).unwrap();
     let all = db.xrange("huge", (Id::MIN, Id::MAX), false, None);
@@ -141,11 +141,11 @@ fn a_small_stream_is_one_record() {
 #[test]
 fn whole_blocks_go() {
     let mut db = Db::new();
-    db.fill("s", 1..=1000);
+    db.xfill("s", 1..=1000);
     assert_eq!(db.xtrim("s", Excess::Longer(666), false), 334);
-    assert_eq!(db.times("s"), (335..=1000).collect::<Vec<_>>());
+    assert_eq!(db.xtimes("s"), (335..=1000).collect::<Vec<_>>());
     assert_eq!(db.xtrim("s", Excess::Longer(444), true), 166);
-    assert_eq!(db.times("s"), (501..=1000).collect::<Vec<_>>());
+    assert_eq!(db.xtimes("s"), (501..=1000).collect::<Vec<_>>());
     assert_eq!(db.xtrim("s", Excess::Longer(450), true), 0);
     assert_eq!(db.xtrim("s", Excess::Before(Id::new(777, 0)), true), 200);
     assert_eq!(db.xtrim("s", Excess::Before(Id::new(777, 0)), false), 76);
@@ -157,13 +157,13 @@ fn whole_blocks_go() {
     assert_eq!((info.first, info.len, info.blocks, info.added), (Id::MIN, 0, 0, 1000));
     assert!(db.get_raw("s"), "an empty stream stays");
     assert_eq!(db.xtrim("s", Excess::Longer(0), false), 0);
-    db.fill("s", 2000..=2001);
-    assert_eq!(db.times("s"), [2000, 2001]);
+    db.xfill("s", 2000..=2001);
+    assert_eq!(db.xtimes("s"), [2000, 2001]);
     // A limit is for whole blocks.
-    db.fill("t", 1..=300);
+    db.xfill("t", 1..=300);
     let how =
         Trim { excess: Excess::Longer(0), approximate: true, limit: Some(150), refs: Refs::Keep };
-    assert_eq!(db.on("t", |w, key| trim(w, key, &how)).unwrap(), 100);
+    assert_eq!(db.xon("t", |w, key| trim(w, key, &how)).unwrap(), 100);
 }
 
 #[test]
@@ -182,7 +182,7 @@ fn adding_trims() {
         let len = db.xinfo("s").len;
         assert!(len == n.min(len) && (len <= 350), "{len}");
     }
-    assert_eq!(db.times("s"), (701..=1000).collect::<Vec<_>>());
+    assert_eq!(db.xtimes("s"), (701..=1000).collect::<Vec<_>>());
     let none = Trim { excess: Excess::Longer(0), approximate: false, limit: None, ..trim };
     let how = Add { id: NewId::Auto, makes: true, trim: Some(none), once: None };
     db.xadd_with("new", &how, &["f", "v"]).unwrap();
@@ -194,31 +194,31 @@ fn adding_trims() {
 fn what_goes_is_found_and_the_first_is_known() {
     let mut db = Db::new();
     db.limits.stream_node_max_entries = 5;
-    db.fill("s", 1..=18);
+    db.xfill("s", 1..=18);
     assert_eq!(db.xdel("s", &[1, 7, 18, 99, 7]), 3);
     assert_eq!(db.events, ["xdel:s@0"]);
     let info = db.xinfo("s");
     assert_eq!((info.len, info.first, info.max_deleted), (15, Id::new(2, 0), Id::new(18, 0)));
-    assert_eq!(db.on("s", |w, key| top(w, key)).unwrap(), Some(Id::new(17, 0)));
+    assert_eq!(db.xon("s", |w, key| top(w, key)).unwrap(), Some(Id::new(17, 0)));
     // A block that is empty is gone, the first one and another.
     assert_eq!(db.xdel("s", &[2, 3, 4, 5, 11, 12, 13, 14, 15]), 9);
     let info = db.xinfo("s");
     assert_eq!((info.len, info.first, info.blocks), (6, Id::new(6, 0), 2));
-    assert_eq!(db.times("s"), [6, 8, 9, 10, 16, 17]);
+    assert_eq!(db.xtimes("s"), [6, 8, 9, 10, 16, 17]);
     assert_eq!(db.xdel("s", &[16, 17, 10, 9, 8, 6]), 6);
     assert_eq!(db.xinfo("s").first, Id::MIN);
-    assert_eq!(db.on("s", |w, key| last_id(w, key)).unwrap(), Some(Id::new(18, 0)));
-    db.fill("s", 19..=30);
-    assert_eq!(db.times("s"), (19..=30).collect::<Vec<_>>());
+    assert_eq!(db.xon("s", |w, key| last_id(w, key)).unwrap(), Some(Id::new(18, 0)));
+    db.xfill("s", 19..=30);
+    assert_eq!(db.xtimes("s"), (19..=30).collect::<Vec<_>>());
 }
 
 #[test]
 fn xsetid_is_bound_by_what_is_there() {
     let mut db = Db::new();
-    db.fill("s", 1..=3);
+    db.xfill("s", 1..=3);
     let set = |db: &mut Db, last: u64, added, deleted: Option<u64>| {
         let deleted = deleted.map(|ms| Id::new(ms, 0));
-        db.on("s", |w, key| set_id(w, key, Id::new(last, 0), added, deleted))
+        db.xon("s", |w, key| set_id(w, key, Id::new(last, 0), added, deleted))
     };
     assert!(set(&mut db, 2, None, None).is_err());
     assert!(set(&mut db, 5, Some(2), None).is_err());
@@ -231,7 +231,7 @@ fn xsetid_is_bound_by_what_is_there() {
     db.xdel("s", &[1, 2, 3]);
     set(&mut db, 4, None, None).unwrap();
     db.xadd("s", NewId::Auto, &["a", "b"]).unwrap();
-    assert!(db.on("none", |w, key| set_id(w, key, Id::MAX, None, None)).is_err());
+    assert!(db.xon("none", |w, key| set_id(w, key, Id::MAX, None, None)).is_err());
 }
 
 #[test]
@@ -254,7 +254,7 @@ fn what_was_sent_before_is_not_added() {
     db.reopen();
     assert_eq!(send(&mut db, "p", Some("1"), &["a", "b"]), first);
     // As many as are remembered, as long as they are.
-    db.on("s", |w, key| configure(w, key, Some(5), Some(3))).unwrap();
+    db.xon("s", |w, key| configure(w, key, Some(5), Some(3))).unwrap();
     assert_eq!(db.xinfo("s").idempotence.unwrap().tracked, 0);
     let ids: Vec<Id> =
         (0..4).map(|n| send(&mut db, "p", Some(&n.to_string()), &["a", "b"])).collect();
@@ -262,7 +262,7 @@ fn what_was_sent_before_is_not_added() {
     assert_eq!(send(&mut db, "p", Some("1"), &["a", "b"]), ids[1]);
     assert_ne!(send(&mut db, "p", Some("0"), &["a", "b"]), ids[0]);
     assert_eq!(db.xinfo("s").idempotence.unwrap().tracked, 3);
-    db.on("s", |w, key| configure(w, key, Some(5), None)).unwrap();
+    db.xon("s", |w, key| configure(w, key, Some(5), None)).unwrap();
     assert_eq!(db.xinfo("s").idempotence.unwrap().tracked, 3, "nothing has changed");
     db.now_ms += 5000;
     assert_ne!(send(&mut db, "p", Some("3"), &["a", "b"]), ids[3]);
@@ -273,18 +273,18 @@ fn what_was_sent_before_is_not_added() {
         send(&mut db, &format!("producer {n}"), Some("1"), &["a", "b"]);
     }
     assert!(db.xinfo("s").idempotence.unwrap().producers < 100);
-    assert!(db.on("none", |w, key| configure(w, key, Some(5), None)).is_err());
+    assert!(db.xon("none", |w, key| configure(w, key, Some(5), None)).is_err());
 }
 
 #[test]
 fn copies_and_renames_carry_everything() {
     let mut db = Db::new();
     db.limits.stream_node_max_entries = 10;
-    db.fill("s", 1..=55);
-    db.group("s", "g", Id::MIN);
-    db.take("s", "g", "c", Some(20));
+    db.xfill("s", 1..=55);
+    db.xgroup("s", "g", Id::MIN);
+    db.xtake("s", "g", "c", Some(20));
     let digest = |db: &mut Db, name: &str| {
-        db.on(name, |w, key| crate::digest::value(w, key)).unwrap().to_hex()
+        db.xon(name, |w, key| crate::digest::value(w, key)).unwrap().to_hex()
     };
     let before = digest(&mut db, "s");
     let (_, near, far) = crate::testing::names(&db);
@@ -296,23 +296,23 @@ fn copies_and_renames_carry_everything() {
         assert_eq!(digest(&mut db, to), before, "{to}");
     }
     // They live on their own.
-    db.fill("s", 56..=60);
-    db.ack("s", "g", &[1, 2]);
+    db.xfill("s", 56..=60);
+    db.xack("s", "g", &[1, 2]);
     assert_ne!(digest(&mut db, "s"), before);
     assert_eq!(digest(&mut db, "other"), before);
-    db.ack("other", "g", &[1, 2]);
-    db.fill("other", 56..=60);
+    db.xack("other", "g", &[1, 2]);
+    db.xfill("other", 56..=60);
     assert_eq!(digest(&mut db, "other"), digest(&mut db, "s"));
     let (from, to) = (db.key("other").place, db.key(&far).place);
     let (from, to) = (Key { name: b"other", place: from }, Key { name: far.as_bytes(), place: to });
     db.run(|w| keys::rename(w, from, to, false)).unwrap();
     assert_eq!(digest(&mut db, &far), digest(&mut db, "s"));
-    assert!(db.on("s", |w, key| keys::usage(w, key, 5)).unwrap().unwrap() > 500);
-    assert_eq!(db.on("s", |w, key| keys::encoding_name(w, key)).unwrap(), Some("stream"));
+    assert!(db.xon("s", |w, key| keys::usage(w, key, 5)).unwrap().unwrap() > 500);
+    assert_eq!(db.xon("s", |w, key| keys::encoding_name(w, key)).unwrap(), Some("stream"));
     // However they are kept.
     db.limits.stream_node_max_entries = 3;
-    db.fill("a", 1..=9);
+    db.xfill("a", 1..=9);
     db.limits.stream_node_max_entries = 100;
-    db.fill("b", 1..=9);
+    db.xfill("b", 1..=9);
     assert_eq!(digest(&mut db, "a"), digest(&mut db, "b"));
 }

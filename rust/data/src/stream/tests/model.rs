@@ -45,7 +45,7 @@ fn check(db: &mut Db, model: &Model, rng: &mut Rng) {
         }
     }
     for (name, group) in &model.groups {
-        let summary = db.summary("s", name);
+        let summary = db.xsummary("s", name);
         assert_eq!(summary.count, group.pending.len() as u64);
         let mut by_consumer: BTreeMap<&str, u64> = BTreeMap::new();
         group.pending.values().for_each(|(c, _)| *by_consumer.entry(c).or_default() += 1);
@@ -53,7 +53,7 @@ fn check(db: &mut Db, model: &Model, rng: &mut Rng) {
         let expected: Vec<_> = by_consumer.iter().map(|(c, &n)| ((*c).to_owned(), n)).collect();
         assert_eq!(told, expected);
         let pending: Vec<_> =
-            db.pending("s", name).into_iter().map(|(ms, c, _, n)| (ms, (c, n))).collect();
+            db.xpending("s", name).into_iter().map(|(ms, c, _, n)| (ms, (c, n))).collect();
         let expected: Vec<_> = group.pending.iter().map(|(&ms, p)| (ms, p.clone())).collect();
         assert_eq!(pending, expected);
     }
@@ -67,7 +67,7 @@ fn behaves_like_maps() {
         db.limits.stream_node_max_entries = [3, 10, 100, 1][round as usize];
         db.limits.stream_node_max_bytes = [4096, 120, 0, 4096][round as usize];
         let mut model = Model::default();
-        db.fill("s", 1..=1);
+        db.xfill("s", 1..=1);
         model.entries.insert(1, "1".into());
         (model.last, model.added) = (1, 1);
         for step in 0..1500 {
@@ -112,13 +112,13 @@ fn behaves_like_maps() {
                 }
                 15 if !model.groups.contains_key(name) => {
                     let last = some(&mut rng);
-                    db.group("s", name, Id::new(last, 0));
+                    db.xgroup("s", name, Id::new(last, 0));
                     model.groups.insert(name.into(), Group { last, ..Group::default() });
                 }
                 16..=18 => {
                     let Some(group) = model.groups.get_mut(name) else { continue };
                     let count = 1 + rng.below(5);
-                    let found = db.take("s", name, consumer, Some(count));
+                    let found = db.xtake("s", name, consumer, Some(count));
                     let new = model.entries.range(group.last + 1..).take(count as usize);
                     let expected: Vec<u64> = new.map(|(&ms, _)| ms).collect();
                     assert_eq!(found, expected);
@@ -131,11 +131,11 @@ fn behaves_like_maps() {
                     let Some(group) = model.groups.get_mut(name) else { continue };
                     let ids = [rng.below(model.last + 2), rng.below(model.last + 2)];
                     let acked = ids.iter().filter(|ms| group.pending.remove(ms).is_some()).count();
-                    assert_eq!(db.ack("s", name, &ids), acked as u64);
+                    assert_eq!(db.xack("s", name, &ids), acked as u64);
                 }
                 21 => {
                     let Some(group) = model.groups.get_mut(name) else { continue };
-                    let found = db.again("s", name, consumer);
+                    let found = db.xagain("s", name, consumer);
                     let mut expected = Vec::new();
                     for (&ms, (owner, deliveries)) in &mut group.pending {
                         if owner == consumer {
@@ -150,7 +150,7 @@ fn behaves_like_maps() {
                     let Some(group) = model.groups.get_mut(name) else { continue };
                     let mut found = Vec::new();
                     let (_, gone) = db
-                        .on("s", |w, key| {
+                        .xon("s", |w, key| {
                             let (group, consumer) = (name.as_bytes(), consumer.as_bytes());
                             let most = 1 << 30;
                             claim_idle(
@@ -183,7 +183,7 @@ fn behaves_like_maps() {
                 _ => {
                     if rng.below(40) == 0 {
                         let there = model.groups.remove(name).is_some();
-                        let gone = db.on("s", |w, key| destroy_group(w, key, name.as_bytes()));
+                        let gone = db.xon("s", |w, key| destroy_group(w, key, name.as_bytes()));
                         assert_eq!(gone.unwrap(), there);
                     }
                 }
@@ -195,7 +195,7 @@ fn behaves_like_maps() {
         check(&mut db, &model, &mut rng);
         // Nothing is left that nobody knows of.
         for name in ["g", "h"] {
-            db.on("s", |w, key| destroy_group(w, key, name.as_bytes())).unwrap();
+            db.xon("s", |w, key| destroy_group(w, key, name.as_bytes())).unwrap();
         }
         db.xtrim("s", Excess::Longer(0), false);
         assert!(db.records(crate::record::SPACE_ELEMENT) <= 1, "the root");
@@ -205,9 +205,9 @@ fn behaves_like_maps() {
 #[test]
 fn cold_blocks_are_asked_for_together() {
     let mut db = Db::new();
-    db.fill("s", 1..=3000);
-    db.group("s", "g", Id::MIN);
-    db.take("s", "g", "c", Some(1000));
+    db.xfill("s", 1..=3000);
+    db.xgroup("s", "g", Id::MIN);
+    db.xtake("s", "g", "c", Some(1000));
     db.reopen();
     let key = db.key("s");
     let key = Key { name: b"s", ..key };
@@ -235,5 +235,5 @@ fn cold_blocks_are_asked_for_together() {
         trim(w, key, &Trim { excess, approximate: false, limit: None, refs: Refs::Keep })
     });
     assert_eq!(trimmed, 2880);
-    assert_eq!(db.times("s").len(), 100);
+    assert_eq!(db.xtimes("s").len(), 100);
 }

@@ -3,7 +3,7 @@
 use super::options::{entries_read, refs_and_ids};
 use super::{id, ids};
 use crate::commands::Args;
-use forgekv_data::stream::{self, Deleted, Start};
+use forgekv_data::stream::{self, Deleted, Id, Start};
 use forgekv_data::{Error, Kind, Result, Write};
 use forgekv_resp::Reply;
 
@@ -22,6 +22,15 @@ fn from(word: &[u8]) -> Result<Start> {
     match word {
         b"$" => Ok(Start::Now),
         word => Ok(Start::After(id(word, 0)?)),
+    }
+}
+
+/// As [`from`], but SETID knows names for the first id and the last, too.
+fn from_anywhere(word: &[u8]) -> Result<Start> {
+    match word {
+        b"-" => Ok(Start::After(Id::MIN)),
+        b"+" => Ok(Start::After(Id::MAX)),
+        word => from(word),
     }
 }
 
@@ -58,7 +67,7 @@ pub(super) fn setid(db: &mut Write<'_>, args: &mut Args<'_>, reply: &mut Reply<'
     if !stream::has_group(db, key, name)? {
         stream::set_group(db, key, name, Start::Now, read)?;
     }
-    stream::set_group(db, key, name, from(start)?, read)?;
+    stream::set_group(db, key, name, from_anywhere(start)?, read)?;
     reply.ok();
     Ok(())
 }
