@@ -1,6 +1,6 @@
 //! Members in a row, one allocation for many.
 
-use super::exploded::{Sub, parse_sub};
+use super::exploded::parse_sub;
 use crate::error::Result;
 
 /// Members, each behind its hash: the sub-keys that they have in exploded sets.
@@ -73,16 +73,6 @@ impl Members {
         }
         false
     }
-}
-
-/// The members of a packed set as they would lie if it were exploded.
-pub(super) fn placed(
-    seed: u64,
-    each: impl FnOnce(&mut dyn FnMut(&[u8])) -> Result<()>,
-) -> Result<Members> {
-    let mut members = Members::default();
-    each(&mut |member| members.push(Sub::new(seed, member).bytes()))?;
-    Ok(members.sorted())
 }
 
 /// A sub-key's member.

@@ -4,7 +4,7 @@
 //! lie in it. So two sets of whatever size are joined by walking them side by side, a page in memory.
 
 use super::exploded::{Exploded, Sub, parse_sub};
-use super::members::{Members, placed};
+use super::members::Members;
 use super::{Packing, each_packed};
 use crate::error::{Error, Result};
 use crate::header::Kind;
@@ -30,7 +30,12 @@ pub struct Source<'k> {
 
 #[derive(Debug, Clone)]
 enum Body {
-    Small(Members),
+    Small {
+        /// The members in the order in which the set shows them.
+        given: Members,
+        /// The members as they would lie in an exploded set.
+        sorted: Members,
+    },
     Large(Exploded),
 }
 
@@ -47,12 +52,14 @@ impl<'k> Source<'k> {
         };
         let body = match Packing::of(&header)? {
             Packing::Exploded(exploded) => Body::Large(exploded),
-            small => Body::Small(placed(seed, |each| {
+            small => {
+                let mut given = Members::default();
                 each_packed(small, &mut |member| {
-                    each(member);
+                    given.push(Sub::new(seed, member).bytes());
                     Ok(())
-                })
-            })?),
+                })?;
+                Body::Small { sorted: given.sorted(), given }
+            }
         };
         Ok(Some(Source { key, seed, body }))
     }
@@ -60,7 +67,7 @@ impl<'k> Source<'k> {
     /// The number of members.
     pub fn len(&self) -> u64 {
         match &self.body {
-            Body::Small(members) => members.len() as u64,
+            Body::Small { sorted, .. } => sorted.len() as u64,
             Body::Large(exploded) => exploded.count,
         }
     }
@@ -81,7 +88,7 @@ impl<'k> Source<'k> {
     /// As [`contains`](Self::contains), of a sub-key.
     pub(super) fn holds(&self, r: &mut Read<'_>, sub: &[u8]) -> Result<bool> {
         match &self.body {
-            Body::Small(members) => Ok(members.holds(sub)),
+            Body::Small { sorted, .. } => Ok(sorted.holds(sub)),
             Body::Large(Exploded { generation, .. }) => {
                 Ok(r.element(self.key, *generation, sub)?.is_some())
             }
@@ -132,7 +139,7 @@ impl Walk<'_> {
     #[inline]
     pub(super) fn peek_sub(&mut self, r: &mut Read<'_>) -> Result<Option<&[u8]>> {
         match &self.source.body {
-            Body::Small(members) => Ok(members.get(self.at)),
+            Body::Small { sorted, .. } => Ok(sorted.get(self.at)),
             Body::Large(exploded) => {
                 if self.at >= self.page.len() && !self.is_last {
                     self.fill(r, exploded.generation)?;
@@ -142,19 +149,21 @@ impl Walk<'_> {
         }
     }
 
-    /// Hands over what is known of the set from here on, in pages; false at the end.
+    /// Puts the next members into `page`; false at the end. Those of a small set come all at once, and in its
+    /// own order.
     pub(super) fn next_page(&mut self, r: &mut Read<'_>, page: &mut Members) -> Result<bool> {
         page.clear();
-        while page.len() < PAGE {
-            match self.peek_sub(r)? {
-                Some(sub) => page.push(sub),
-                None => break,
+        match &self.source.body {
+            Body::Small { given, .. } => {
+                if !std::mem::replace(&mut self.is_last, true) {
+                    page.clone_from(given);
+                }
             }
-            self.advance();
-            // A page of a large set is handed over as it was read.
-            if self.source.is_large() && self.at >= self.page.len() {
-                break;
+            Body::Large(exploded) if !self.is_last => {
+                self.fill(r, exploded.generation)?;
+                page.clone_from(&self.page);
             }
+            Body::Large(_) => {}
         }
         Ok(!page.is_empty())
     }
