@@ -154,9 +154,9 @@ mod tests {
         let (splice, gone) = without(&row, 10, 5, &[0..11, 12..13, 14..20]).unwrap();
         assert_eq!((splice.at, splice.remove, gone), (0, row.len(), 3));
         assert_eq!(splice.insert.as_slice(), encode(&[b"a", &long]));
-        let (splice, gone) = without(&row, 10, 5, &[11..12]).unwrap();
+        let (splice, gone) = without(&row, 10, 5, &[0..3, 11..12]).unwrap();
         assert_eq!((splice.at, splice.remove, splice.insert.len(), gone), (1, 2, 0, 1));
-        assert_eq!(without(&row, 10, 5, &[3..5]).unwrap().1, 0);
+        assert_eq!(without(&row, 10, 5, &[3..5, 6..7]).unwrap().1, 0);
         assert!(get(&row, 5).is_err() && offset(&row, 6).is_err());
         assert!(items(&row[..5]).is_err());
     }

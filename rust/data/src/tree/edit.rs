@@ -1,7 +1,7 @@
 //! Items come: leaves and nodes fill up and split.
 
 use super::leaf::{self, LEAF_MAX};
-use super::node::{Child, NODE_MAX, Node, separator};
+use super::node::{Child, Counts, NODE_MAX, Node, Shape, separator};
 use super::{COUNTS, LEAF, Order, Path, SHAPE, Step, Tree, missing, sub_key};
 use crate::error::Result;
 use crate::place::Key;
@@ -169,6 +169,9 @@ impl Tree {
             if children.len() == 1 {
                 return self.bump_steps(w, owner, steps, added);
             }
+            if self.replace_in(w, owner, step, &children)? {
+                return self.bump_steps(w, owner, above, added);
+            }
             let (mut node, old) = match self.node(w, owner, step.node, step.level) {
                 Ok(found) => found,
                 Err(e) => {
@@ -200,6 +203,25 @@ impl Tree {
             steps = above;
         }
         self.grow(w, owner, children)
+    }
+
+    /// Puts children in the place of one of a node, if there is room. Whether there was.
+    fn replace_in(
+        &self,
+        w: &mut Write<'_>,
+        owner: Key<'_>,
+        step: &Step,
+        children: &[Child],
+    ) -> Result<bool> {
+        self.ask(w, owner, COUNTS, step.node);
+        let shape = Shape::decode(self.record(w, owner, SHAPE, step.node)?)?;
+        let Some(shape) = shape.replaced(step.index, children)? else { return Ok(false) };
+        self.edit(w, owner, COUNTS, step.node, |bytes| {
+            let splice = Counts::new(step.level, bytes).replaced(step.index, children);
+            Ok((Some(splice), ()))
+        })?;
+        w.put_element(owner, self.generation, &sub_key(SHAPE, step.node), &shape);
+        Ok(true)
     }
 
     /// Makes nodes above these until there is one.
@@ -276,10 +298,7 @@ impl Tree {
             return Ok(());
         }
         let sub = sub_key(tag, id);
-        let most = old.len().min(new.len());
-        let head = old.iter().zip(new).take_while(|(a, b)| a == b).count();
-        let ends = old.iter().rev().zip(new.iter().rev());
-        let tail = ends.take(most - head).take_while(|(a, b)| a == b).count();
+        let (head, tail) = same_ends(old, new);
         let insert = new.get(head..new.len() - tail).unwrap_or_default();
         if insert.len() + PATCH_GAIN >= new.len() {
             w.put_element(owner, self.generation, &sub, new);
@@ -288,6 +307,22 @@ impl Tree {
         let remove = old.len() - tail - head;
         w.patch_element(owner, self.generation, &sub, head, remove, insert)
     }
+}
+
+/// How many bytes two strings have in common at their starts, and how many more at their ends.
+fn same_ends(a: &[u8], b: &[u8]) -> (usize, usize) {
+    // By words, then by bytes.
+    let words = a.as_chunks::<8>().0.iter().zip(b.as_chunks::<8>().0);
+    let start = 8 * words.take_while(|(a, b)| a == b).count();
+    let (a, b) = (a.get(start..).unwrap_or_default(), b.get(start..).unwrap_or_default());
+    let head = a.iter().zip(b).take_while(|(a, b)| a == b).count();
+    let (a, b) = (a.get(head..).unwrap_or_default(), b.get(head..).unwrap_or_default());
+    let words = a.as_rchunks::<8>().1.iter().rev().zip(b.as_rchunks::<8>().1.iter().rev());
+    let end = 8 * words.take_while(|(a, b)| a == b).count();
+    let a = a.get(..a.len() - end).unwrap_or_default();
+    let b = b.get(..b.len() - end).unwrap_or_default();
+    let tail = a.iter().rev().zip(b.iter().rev()).take_while(|(a, b)| a == b).count();
+    (start + head, end + tail)
 }
 
 /// What the node above says of a node.
@@ -299,6 +334,22 @@ pub(super) fn summary(id: u64, node: &Node) -> Child {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ends_that_are_the_same() {
+        let text = b"0123456789abcdefghijklmnopqrstuvwxyz";
+        for at in 0..text.len() {
+            for n in 0..text.len() - at {
+                let mut other = text.to_vec();
+                other.splice(at..at + n, *b"##########");
+                let expected = (at, text.len() - at - n);
+                assert_eq!(same_ends(text, &other), expected);
+                assert_eq!(same_ends(&other, text), expected);
+            }
+        }
+        assert_eq!(same_ends(b"aaaa", b"aa"), (2, 0));
+        assert_eq!(same_ends(b"aXaaaaaaaaaaaaaa", b"aaaaaaaaaaaaaaa"), (1, 14));
+    }
 
     #[test]
     fn pieces_are_as_large_as_they_should_be() {

@@ -13,6 +13,7 @@
 
 use super::Order;
 use crate::error::{Error, Result};
+use crate::view::Splice;
 use smallvec::SmallVec;
 
 /// The children of a node weigh at most this much.
@@ -125,6 +126,16 @@ impl<'a> Counts<'a> {
         if rest.len() < step { Err(broken()) } else { Ok((child, at)) }
     }
 
+    /// The change that puts the counts of some children in the place of that of child `n`.
+    pub(super) fn replaced(&self, n: usize, children: &[Child]) -> Splice {
+        let width = width(self.level);
+        let mut insert = SmallVec::new();
+        for child in children {
+            insert.extend(child.count.to_le_bytes().into_iter().take(width));
+        }
+        Splice { at: n * width, remove: width, insert }
+    }
+
     /// Where the count of child `n` lies, and its bytes after a change.
     pub(super) fn changed(&self, n: usize, by: i64) -> Result<(usize, SmallVec<[u8; 128]>)> {
         let count = self.get(n)?.checked_add_signed(by).ok_or_else(broken)?;
@@ -185,6 +196,52 @@ impl<'a> Shape<'a> {
         range.and_then(|(start, end)| self.separators.get(start..end)).ok_or_else(broken)
     }
 
+    /// The node with some children in the place of child `n`, the first of which takes its separator; `None`
+    /// when it would be too heavy.
+    pub(super) fn replaced(&self, n: usize, children: &[Child]) -> Result<Option<Vec<u8>>> {
+        let Some((first, others)) = children.split_first() else { return Ok(None) };
+        let (mut weight, mut end) = (0, 0);
+        let mut ends: SmallVec<[usize; 256]> = SmallVec::new();
+        for i in 0..self.len() {
+            let len = self.separator(i)?.len();
+            weight += weight_of(len);
+            end += len;
+            ends.push(end);
+            if i == n {
+                for child in others {
+                    weight += child.weight();
+                    end += child.separator.len();
+                    ends.push(end);
+                }
+            }
+        }
+        let fits = self.width != 2 || end <= usize::from(u16::MAX);
+        if weight > NODE_MAX || !fits || n >= self.len() {
+            return Ok(None);
+        }
+        let room = HEAD + ends.len() * (ID + self.width) + end;
+        let mut shape = Vec::with_capacity(room);
+        shape.extend_from_slice(&(ends.len() as u16).to_le_bytes());
+        shape.push(self.width as u8);
+        let (before, rest) = self.ids.split_at(n * ID);
+        shape.extend_from_slice(before);
+        for child in [first].into_iter().chain(others) {
+            shape.extend(child.id.to_le_bytes().into_iter().take(ID));
+        }
+        shape.extend_from_slice(rest.get(ID..).unwrap_or_default());
+        if self.width > 0 {
+            for end in &ends {
+                shape.extend(end.to_le_bytes().into_iter().take(self.width));
+            }
+            let kept = self.end(n).unwrap_or(0).min(self.separators.len());
+            let (before, rest) = self.separators.split_at(kept);
+            shape.extend_from_slice(before);
+            others.iter().for_each(|child| shape.extend_from_slice(&child.separator));
+            shape.extend_from_slice(rest);
+        }
+        Ok(Some(shape))
+    }
+
     /// The child below which an item lies, or would lie.
     pub(super) fn find(&self, probe: &[u8]) -> Result<usize> {
         // Always: the separator of `low` is not greater, that of `high` is.
@@ -206,6 +263,11 @@ pub(super) fn separator(before: &[u8], after: &[u8]) -> Separator {
     SmallVec::from_slice(after.get(..same + 1).unwrap_or(after))
 }
 
+/// What a child with a separator of this length takes of a node.
+fn weight_of(separator: usize) -> usize {
+    (ID + 2 + separator).clamp(CHILD_MIN, CHILD_MAX)
+}
+
 /// A node's child.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Child {
@@ -217,7 +279,7 @@ pub(super) struct Child {
 impl Child {
     /// What it takes of a node.
     pub(super) fn weight(&self) -> usize {
-        (ID + 2 + self.separator.len()).clamp(CHILD_MIN, CHILD_MAX)
+        weight_of(self.separator.len())
     }
 }
 
@@ -308,6 +370,38 @@ mod tests {
             assert_eq!(unsorted.len(), 3 + 6 * n as usize);
         }
         assert!(Shape::decode(&[0, 0, 0]).is_err());
+    }
+
+    #[test]
+    fn children_are_put_in() {
+        for order in [Order::Given, Order::Sorted] {
+            let mut node = node(1, 100, 3);
+            if order == Order::Given {
+                node.children.iter_mut().for_each(|child| child.separator.clear());
+            }
+            let (counts, shape) = node.encode(order);
+            for n in [0, 1, 50, 99] {
+                let mut new = node.children[n..n + 1].to_vec();
+                new[0].count = 7;
+                let mut second = new[0].clone();
+                (second.id, second.count) = (9, 8);
+                if order == Order::Sorted {
+                    second.separator.push(b'z');
+                }
+                new.push(second);
+                let replaced = Shape::decode(&shape).unwrap().replaced(n, &new).unwrap().unwrap();
+                let splice = Counts::new(1, &counts).replaced(n, &new);
+                let mut new_counts = counts.clone();
+                new_counts.splice(splice.at..splice.at + splice.remove, splice.insert);
+                let mut expected = node.clone();
+                expected.children.splice(n..=n, new);
+                assert_eq!((new_counts, replaced), expected.encode(order));
+            }
+        }
+        let full = node(1, 256, 0);
+        let (_, shape) = full.encode(Order::Sorted);
+        let new = &full.children[..2];
+        assert!(Shape::decode(&shape).unwrap().replaced(3, new).unwrap().is_none());
     }
 
     #[test]

@@ -37,7 +37,7 @@ impl Tree {
             self.len -= 1;
             return Ok(());
         }
-        self.remove_ranges(w, owner, &[at..at + n])
+        self.remove_ranges(w, owner, std::slice::from_ref(&(at..at + n)))
     }
 
     /// Takes away the items in some ranges of positions, which ascend and do not touch. Each leaf is changed
