@@ -2,7 +2,7 @@
 # Both set up what they need on a Debian machine with a Rust toolchain.
 
 SHELL := /bin/bash
-.PHONY: run build test quick lint unit compat soak bench docker-test setup setup-test clean
+.PHONY: run build test quick lint unit compat proofs soak bench docker-test setup setup-test clean
 
 run: build
 	mkdir -p data
@@ -15,7 +15,7 @@ build: setup
 setup:
 	@command -v cc >/dev/null && command -v make >/dev/null || scripts/install.sh build-essential
 
-test: quick compat
+test: quick compat proofs docker-test
 
 quick: lint unit
 
@@ -31,14 +31,18 @@ unit: setup
 compat: build
 	compat-tests/run.sh
 
+# What can be shown in a few minutes; what this machine can't do is skipped, loudly.
+proofs: build
+	compat-tests/proofs/run.sh --quick startup full_disk always_sync
+
 soak: build
 	compat-tests/soak.sh
 
 bench: build
 	benchmark/run.sh
 
-docker-test:
-	docker/test.sh
+docker-test: build
+	FORGEKV_BINARY=target/release/forgekv docker/test.sh
 
 clean:
 	cargo clean

@@ -119,7 +119,10 @@ fn bind(name: &str, config: &Config) -> io::Result<Vec<std::net::TcpListener>> {
         None => (false, name),
     };
     let failed = |e: io::Error| {
-        io::Error::new(e.kind(), format!("cannot listen on {host}, port {}: {e}", config.port))
+        io::Error::new(
+            e.kind(),
+            format!("Failed listening on port {} (TCP), aborting. {host}: {e}", config.port),
+        )
     };
     let addresses: Vec<SocketAddr> = match host {
         "*" => vec![SocketAddr::new(IpAddr::from([0; 4]), config.port)],
