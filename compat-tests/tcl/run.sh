@@ -33,6 +33,9 @@ for unit in "${units[@]}"; do
   # Redis 7.0 packs no sets but those of integers, and no lists, and its tests say so.
   flags=()
   [ "$who" = redis ] || flags=(--set-max-listpack-entries 0 --list-max-listpack-size 0)
+  # This one sets the limit of lists itself, to one at which 7.2 packs them.
+  options=()
+  [ "$who/$unit" = forgekv/unit/sort ] && options=(--ignore-encoding)
   if ! start_server "$who" "${flags[@]}" >"$log" 2>&1; then
     echo "[err]: the server did not start" >>"$log"
   else
@@ -45,7 +48,7 @@ for unit in "${units[@]}"; do
     # The suite's tags leave out what an external server can't do.
     (cd "$tree" && TERM=dumb timeout 600 ./runtest --host 127.0.0.1 --port "$port" --single "$unit" \
       --timeout 90 --baseport $((port + 20000)) --portcount 40 --durable \
-      --tags "-needs:repl -large-memory" --skipfile "$skip") >>"$log" 2>&1 ||
+      --tags "-needs:repl -large-memory" --skipfile "$skip" "${options[@]}") >>"$log" 2>&1 ||
       echo "runtest ended with an error" >>"$log"
     kill -0 "$server" 2>/dev/null || echo "[err]: the server is gone" >>"$log"
     stop_server

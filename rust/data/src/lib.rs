@@ -21,6 +21,7 @@ mod row;
 pub mod scan;
 mod schema;
 pub mod set;
+pub mod sort;
 mod store;
 pub mod stream;
 pub mod string;

@@ -491,6 +491,32 @@ pub(crate) fn all(
     range(r, key, 0, -1, &mut Each(each))
 }
 
+/// Stores items as a key's list, whatever was there, and tells `event`; how many there are. No items delete the
+/// key.
+///
+/// # Errors
+/// `Again`.
+pub fn store(w: &mut Write<'_>, key: Key<'_>, items: &[&[u8]], event: &'static str) -> Result<u64> {
+    let there = w.header(key)?.map(|header| (header.expire_ms, header.generation().is_some()));
+    if let Some((expire_ms, has_elements)) = there {
+        if has_elements {
+            w.orphan();
+        }
+        w.delete_header(key, expire_ms);
+    }
+    if items.is_empty() {
+        if there.is_some() {
+            w.event(event_class::GENERIC, "del", key);
+        }
+        return Ok(0);
+    }
+    let mut edit = Edit::empty(key, there.is_none());
+    edit.push(w, End::Right, items)?;
+    edit.finish(w, &[event])?;
+    w.changed();
+    Ok(items.len() as u64)
+}
+
 #[cfg(test)]
 #[path = "list/tests.rs"]
 mod tests;

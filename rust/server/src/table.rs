@@ -175,6 +175,8 @@ impl Entry {
         }
         if !matches!(self.command.handler, Handler::Container) {
             names.extend(match self.group {
+                // Unless the entry names the types that it is about.
+                "generic" if !self.command.categories.is_empty() => None,
                 "generic" => Some("keyspace"),
                 "sorted-set" => Some("sortedset"),
                 "transactions" => Some("transaction"),

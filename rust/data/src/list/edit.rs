@@ -58,11 +58,13 @@ impl<'k> Edit<'k> {
 
     /// A list that is there, or will be.
     pub(super) fn open_or_new(r: &mut Read<'_>, key: Key<'k>) -> Result<Edit<'k>> {
-        if let Some(edit) = Edit::open(r, key)? {
-            return Ok(edit);
-        }
+        Ok(Edit::open(r, key)?.unwrap_or_else(|| Edit::empty(key, true)))
+    }
+
+    /// A list without items; whether its key is new, too.
+    pub(super) fn empty(key: Key<'k>, is_new: bool) -> Edit<'k> {
         let body = Body::Packed(Box::new(Packed::new()));
-        Ok(Edit { key, expire_ms: None, is_new: true, body, claimed: None, changed: false })
+        Edit { key, expire_ms: None, is_new, body, claimed: None, changed: false }
     }
 
     pub(super) fn len(&self) -> u64 {

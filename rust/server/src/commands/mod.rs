@@ -26,6 +26,7 @@ mod keys;
 mod list;
 mod server;
 mod set;
+mod sort;
 mod stream;
 mod string;
 
@@ -42,6 +43,7 @@ pub(crate) const FAMILIES: &[&Family] = &[
     &hyperloglog::FAMILY,
     &stream::FAMILY,
     &keys::FAMILY,
+    &sort::FAMILY,
     &connection::FAMILY,
     &server::FAMILY,
 ];
