@@ -9,7 +9,6 @@ use crate::hash;
 use crate::header::{Header, Kind};
 use crate::place::Key;
 use crate::record::{ElementKey, HeaderKey};
-use crate::set;
 use crate::store::Store;
 
 /// Where a record is looked up.
@@ -38,10 +37,6 @@ impl Spot {
         let hash = match kind {
             Kind::Hash | Kind::Set => {
                 let sub = hash::sub_key(store.place_seed(), element);
-                ElementKey::new(generation, &sub).hash()
-            }
-            Kind::Set => {
-                let sub = set::sub_key(store.place_seed(), element);
                 ElementKey::new(generation, &sub).hash()
             }
             _ => return None,

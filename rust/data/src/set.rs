@@ -26,7 +26,6 @@ mod splice;
 mod whole;
 
 pub use algebra::{Operation, combine, store};
-pub(crate) use exploded::sub_key;
 pub use random::{pop, random};
 pub use source::{Source, Walk};
 pub(crate) use whole::{len_of, members_of};

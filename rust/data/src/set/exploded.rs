@@ -74,11 +74,6 @@ impl Sub {
     }
 }
 
-/// The sub-key of a member.
-pub(crate) fn sub_key(seed: u64, member: &[u8]) -> impl std::ops::Deref<Target = [u8]> + use<> {
-    Sub::new(seed, member).0
-}
-
 /// A sub-key taken apart: hash and member.
 pub(super) fn parse_sub(sub: &[u8]) -> Result<(u64, &[u8])> {
     match sub.split_first_chunk::<HASH>() {
