@@ -119,6 +119,7 @@ impl Save {
             for shard in 0..SHARDS as u8 {
                 let start = record::header_start(physical, u64::from(shard) << 58);
                 let mut records = self.snapshot.records(shard, &start)?;
+                let mut elements = Kept::new(&self.snapshot, shard);
                 while let Some((key, value)) = records.current() {
                     let Some((db, key)) = record::parse_header_key(key) else { break };
                     if db != physical {
@@ -127,7 +128,6 @@ impl Save {
                     let header = Header::decode(value)?;
                     let expire_ms = header.expire_ms;
                     if expire_ms.is_none_or(|at| at > self.now_ms) {
-                        let mut elements = Kept { snapshot: &self.snapshot, shard };
                         write_value(
                             &header,
                             &mut elements,
