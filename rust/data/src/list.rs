@@ -17,6 +17,9 @@ mod edit;
 mod exploded;
 mod packed;
 mod size;
+mod whole;
+
+pub(crate) use whole::{items_of, len_of};
 
 use crate::error::{Error, NO_SUCH_KEY, Result};
 use crate::header::{Header, Kind, encoding};

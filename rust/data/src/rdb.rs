@@ -82,8 +82,9 @@ pub(crate) fn write_value(
     match header.kind {
         Kind::String => kinds::string(header, elements, out, begin),
         Kind::Hash => kinds::hash(header, elements, now_ms, out, begin),
+        Kind::List => kinds::list(header, elements, out, begin),
         Kind::Set => kinds::set(header, elements, out, begin),
-        Kind::List | Kind::ZSet | Kind::Stream => {
+        Kind::ZSet | Kind::Stream => {
             Err(Error::reply("ERR values of this type cannot be written in Redis's format yet"))
         }
     }

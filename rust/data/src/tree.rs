@@ -25,6 +25,7 @@
 //! counts lie apart. Leaves fill up completely from an end, split in halves elsewhere, and are put together
 //! when they are nearly empty.
 
+mod all;
 mod edit;
 mod leaf;
 mod node;

@@ -19,6 +19,7 @@ use crate::error::{Error, Result};
 use crate::header::Header;
 use crate::limits::Limits;
 use crate::place::Key;
+use crate::rdb::Elements;
 use crate::row::{self, Items};
 use crate::tree::{Order, STATE, Tree};
 use crate::view::{Read, Splice, Write};
@@ -116,6 +117,35 @@ impl Exploded {
 
     pub(super) fn count(&self) -> u64 {
         self.head + self.tree.len() + self.tail
+    }
+
+    /// Visits all items, from wherever they are.
+    pub(super) fn all(
+        &self,
+        elements: &mut dyn Elements,
+        each: &mut dyn FnMut(&[u8]) -> Result<()>,
+    ) -> Result<()> {
+        self.all_in_row(elements, HEAD, self.head, each)?;
+        self.tree.all(elements, each)?;
+        self.all_in_row(elements, TAIL, self.tail, each)
+    }
+
+    fn all_in_row(
+        &self,
+        elements: &mut dyn Elements,
+        sub: &[u8],
+        count: u64,
+        each: &mut dyn FnMut(&[u8]) -> Result<()>,
+    ) -> Result<()> {
+        let mut row = Vec::new();
+        if count > 0 && !elements.get(self.generation, sub, &mut row)? {
+            return Err(Error::broken("an end of a list is missing"));
+        }
+        let mut items = Items::new(&row);
+        while let Some(item) = items.next()? {
+            each(item)?;
+        }
+        Ok(())
     }
 
     /// The tree, for measuring.

@@ -8,6 +8,7 @@ use super::io_error;
 use crate::error::{Error, Result};
 use crate::hash;
 use crate::header::Header;
+use crate::list;
 use crate::set;
 use crate::string;
 use forgekv_rdb::{Encoder, Type};
@@ -92,4 +93,15 @@ pub(super) fn set(
     begin(out, Type::SET).map_err(io)?;
     out.len(set::len_of(header)?).map_err(io)?;
     set::members_of(header, elements, &mut |member| out.string(member).map_err(io))
+}
+
+pub(super) fn list(
+    header: &Header<'_>,
+    elements: &mut dyn Elements,
+    out: &mut Encoder<'_>,
+    begin: &mut Begin<'_>,
+) -> Result<()> {
+    begin(out, Type::LIST).map_err(io)?;
+    out.len(list::len_of(header)?).map_err(io)?;
+    list::items_of(header, elements, &mut |item| out.string(item).map_err(io))
 }

@@ -3,6 +3,7 @@
 use crate::error::Result;
 use crate::hash;
 use crate::header::Header;
+use crate::list;
 use crate::place::Key;
 use crate::set;
 use crate::string;
@@ -60,7 +61,7 @@ pub(super) struct Parts {
 impl Parts {
     /// For a value of a kind; `None` if there is no such kind here.
     pub(super) fn of(kind: Kind) -> Option<Parts> {
-        matches!(kind, Kind::String | Kind::Hash | Kind::Set)
+        matches!(kind, Kind::String | Kind::List | Kind::Hash | Kind::Set)
             .then(|| Parts { part: Part { kind, texts: Texts::default(), expiries: Vec::new() } })
     }
 
@@ -118,6 +119,10 @@ impl Part {
                 Ok(true)
             }
             Kind::Set => Ok(set::add(w, key, &texts)? == texts.len() as u64),
+            Kind::List => {
+                list::push(w, key, list::End::Right, &texts, false)?;
+                Ok(true)
+            }
             Kind::Hash => hash::load(w, key, &texts, &self.expiries),
             _ => Ok(false),
         }

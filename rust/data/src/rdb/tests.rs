@@ -4,6 +4,7 @@ use super::*;
 use crate::expire::{self, Expires};
 use crate::hash;
 use crate::limits::Limits;
+use crate::list;
 use crate::set;
 use crate::string;
 use crate::testing::{Db, NOW};
@@ -49,6 +50,7 @@ fn fill(db: &mut Db) {
         .unwrap();
     }
     fill_sets(db);
+    fill_lists(db);
 }
 
 /// Sets of each encoding.
@@ -64,6 +66,19 @@ fn fill_sets(db: &mut Db) {
         let members: Vec<&[u8]> = members.iter().map(String::as_bytes).collect();
         let key = db.key(name);
         db.run(|w| set::add(w, key, &members)).unwrap();
+    }
+}
+
+/// Lists of each encoding.
+fn fill_lists(db: &mut Db) {
+    let many: Vec<String> = (0..5_000).map(|n| format!("item {}", n * n % 977)).collect();
+    for (name, count) in [("list", 5), ("long list", 300), ("large list", 5_000)] {
+        let key = db.key(name);
+        for (n, items) in many[..count].chunks(400).enumerate() {
+            let items: Vec<&[u8]> = items.iter().map(String::as_bytes).collect();
+            let end = if n % 2 == 0 { list::End::Left } else { list::End::Right };
+            db.run(|w| list::push(w, key, end, &items, false)).unwrap();
+        }
     }
 }
 
