@@ -84,9 +84,10 @@ pub(crate) fn write_value(
         Kind::Hash => kinds::hash(header, elements, now_ms, out, begin),
         Kind::List => kinds::list(header, elements, out, begin),
         Kind::Set => kinds::set(header, elements, out, begin),
-        Kind::ZSet | Kind::Stream => {
+        Kind::ZSet => {
             Err(Error::reply("ERR values of this type cannot be written in Redis's format yet"))
         }
+        Kind::Stream => kinds::stream(header, elements, out, begin),
     }
 }
 
@@ -137,12 +138,11 @@ fn put_value(w: &mut Write<'_>, key: Key<'_>, kind: Type, input: &mut Input<'_>)
         if parts.is_full() { put(w, key, &mut parts) } else { Ok(()) }
     });
     match read {
-        Ok(0) if kind.kind() != forgekv_rdb::Kind::Stream => return Err(bad()),
+        Ok(0) => return Err(bad()),
         Ok(_) => {}
         Err(Stop::Taker(e)) => return Err(e),
         Err(Stop::Bad(_)) => return Err(bad()),
     }
-    parts.finish();
     put(w, key, &mut parts)
 }
 

@@ -31,6 +31,7 @@ mod pending;
 mod range;
 mod sub;
 mod trim;
+mod whole;
 
 pub use add::{Add, NewId, add, set_id};
 pub use block::Fields;
@@ -50,6 +51,10 @@ pub(crate) use info::{digest, usage};
 pub use pending::{Summary, list, summary};
 pub use range::{last_id, len, range, top};
 pub use trim::{Deleted, Excess, Refs, Trim, delete, delete_each, trim};
+pub(crate) use whole::{
+    About, about, entries_of, groups_of, load_about, load_consumer, load_entries, load_group,
+    load_pending, owed_of, owned_of,
+};
 
 #[cfg(test)]
 #[path = "stream/tests.rs"]

@@ -216,7 +216,7 @@ impl<'s> Import<'s> {
             return Ok(());
         }
         let Some(mut parts) = Parts::of(kind) else {
-            let what = "a value of a type that cannot be loaded yet".into();
+            let what = "a value of a type that cannot be loaded".into();
             return Err(Bad { offset, what }.into());
         };
         let expired = key.expire_ms.is_some_and(|at| at <= self.now_ms);
@@ -248,7 +248,6 @@ impl<'s> Import<'s> {
             self.done.skipped.empty += 1;
             return Ok(());
         }
-        parts.finish();
         let (part, expire_ms) = (parts.split(), key.expire_ms);
         self.wait(Waiting { physical, name: key.name, part, is_first, expire_ms, offset });
         self.done.keys += 1;

@@ -10,8 +10,9 @@ use crate::hash;
 use crate::header::Header;
 use crate::list;
 use crate::set;
+use crate::stream;
 use crate::string;
-use forgekv_rdb::{Encoder, Type};
+use forgekv_rdb::{Encoder, Nodes, NodesCount, StreamId, Type};
 use std::io;
 
 /// Writes what stands before a value, given its type.
@@ -104,4 +105,59 @@ pub(super) fn list(
     begin(out, Type::LIST).map_err(io)?;
     out.len(list::len_of(header)?).map_err(io)?;
     list::items_of(header, elements, &mut |item| out.string(item).map_err(io))
+}
+
+fn stream_id(id: stream::Id) -> StreamId {
+    StreamId { ms: id.ms, seq: id.seq }
+}
+
+pub(super) fn stream(
+    header: &Header<'_>,
+    elements: &mut dyn Elements,
+    out: &mut Encoder<'_>,
+    begin: &mut Begin<'_>,
+) -> Result<()> {
+    begin(out, Type::STREAM).map_err(io)?;
+    let mut count = NodesCount::default();
+    stream::entries_of(header, elements, &mut |_, texts| {
+        count.entry(texts);
+        Ok(())
+    })?;
+    out.len(count.nodes()).map_err(io)?;
+    let mut nodes = Nodes::default();
+    stream::entries_of(header, elements, &mut |id, texts| {
+        nodes.entry(stream_id(id), texts, out).map_err(io)
+    })?;
+    nodes.finish(out).map_err(io)?;
+    let stream::About { len, last, first, max_deleted, added } = stream::about(header)?;
+    out.len(len).map_err(io)?;
+    for id in [last, first, max_deleted] {
+        out.id(stream_id(id)).map_err(io)?;
+    }
+    out.len(added).map_err(io)?;
+    let groups = stream::groups_of(header, elements)?;
+    out.len(groups.len() as u64).map_err(io)?;
+    for group in &groups {
+        out.string(&group.name).map_err(io)?;
+        out.id(stream_id(group.last)).map_err(io)?;
+        // All ones: nobody knows.
+        out.len(group.read.unwrap_or(u64::MAX)).map_err(io)?;
+        out.len(group.pending).map_err(io)?;
+        stream::owed_of(header, elements, group, &mut |id, delivered_ms, deliveries| {
+            out.raw_id(stream_id(id))
+                .and_then(|()| out.ms(delivered_ms))
+                .and_then(|()| out.len(deliveries))
+                .map_err(io)
+        })?;
+        out.len(group.consumers.len() as u64).map_err(io)?;
+        for consumer in &group.consumers {
+            out.string(&consumer.name).map_err(io)?;
+            out.ms(consumer.seen_ms).map_err(io)?;
+            out.len(consumer.pending).map_err(io)?;
+            stream::owned_of(header, elements, group, consumer, &mut |id| {
+                out.raw_id(stream_id(id)).map_err(io)
+            })?;
+        }
+    }
+    Ok(())
 }

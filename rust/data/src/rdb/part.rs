@@ -6,9 +6,10 @@ use crate::header::Header;
 use crate::list;
 use crate::place::Key;
 use crate::set;
+use crate::stream;
 use crate::string;
 use crate::view::Write;
-use forgekv_rdb::{Item, Kind};
+use forgekv_rdb::{Item, Kind, StreamId};
 
 /// A part is put into place when it has so many bytes.
 const PART_BYTES: usize = 1 << 20;
@@ -50,19 +51,65 @@ pub(super) struct Part {
     texts: Texts,
     /// Of a hash: an expiry for each field.
     expiries: Vec<Option<u64>>,
+    /// Of a stream: what is to be done, one after the other.
+    steps: Vec<Step>,
+}
+
+/// A step in the making of a stream.
+#[derive(Debug)]
+enum Step {
+    /// An entry, of so many of the texts.
+    Entry(stream::Id, usize),
+    About {
+        last: stream::Id,
+        max_deleted: stream::Id,
+        added: u64,
+    },
+    Group {
+        name: Vec<u8>,
+        last: stream::Id,
+        read: Option<u64>,
+    },
+    Consumer {
+        group: Vec<u8>,
+        name: Vec<u8>,
+        seen_ms: u64,
+        active_ms: Option<u64>,
+    },
+    /// What is pending with one consumer.
+    Pending {
+        group: Vec<u8>,
+        consumer: Vec<u8>,
+        entries: Vec<(stream::Id, u64, u64)>,
+    },
+}
+
+fn id(id: StreamId) -> stream::Id {
+    stream::Id::new(id.ms, id.seq)
 }
 
 /// Collects the items of one value.
 #[derive(Debug)]
 pub(super) struct Parts {
     part: Part,
+    /// The group and the consumer of a stream that came last.
+    group: Vec<u8>,
+    consumer: Vec<u8>,
+    /// What was taken beside texts.
+    others: usize,
 }
 
 impl Parts {
     /// For a value of a kind; `None` if there is no such kind here.
     pub(super) fn of(kind: Kind) -> Option<Parts> {
-        matches!(kind, Kind::String | Kind::List | Kind::Hash | Kind::Set)
-            .then(|| Parts { part: Part { kind, texts: Texts::default(), expiries: Vec::new() } })
+        let (group, consumer) = (Vec::new(), Vec::new());
+        let part = Part::new(kind);
+        (!matches!(kind, Kind::ZSet | Kind::Module)).then_some(Parts {
+            part,
+            group,
+            consumer,
+            others: 0,
+        })
     }
 
     /// Takes an item.
@@ -76,22 +123,56 @@ impl Parts {
                 part.texts.push(value);
                 part.expiries.push(expire_ms);
             }
-            _ => {}
+            Item::Entry(at, texts) => {
+                texts.iter().for_each(|text| part.texts.push(text));
+                part.steps.push(Step::Entry(id(at), texts.len()));
+            }
+            Item::Stream { last, max_deleted, added } => {
+                part.steps.push(Step::About {
+                    last: id(last),
+                    max_deleted: id(max_deleted),
+                    added,
+                });
+            }
+            Item::Group { name, last, read } => {
+                self.group = name.to_vec();
+                part.steps.push(Step::Group { name: name.to_vec(), last: id(last), read });
+            }
+            Item::Consumer { name, seen_ms, active_ms } => {
+                self.consumer = name.to_vec();
+                let (group, name) = (self.group.clone(), name.to_vec());
+                // Older forms do not tell them apart.
+                let active_ms = active_ms.or(Some(seen_ms));
+                part.steps.push(Step::Consumer { group, name, seen_ms, active_ms });
+            }
+            Item::Pending { id: at, delivered_ms, deliveries } => {
+                self.others += 1;
+                let entry = (id(at), delivered_ms, deliveries);
+                match part.steps.last_mut() {
+                    Some(Step::Pending { group, consumer, entries })
+                        if *group == self.group && *consumer == self.consumer =>
+                    {
+                        entries.push(entry);
+                    }
+                    _ => {
+                        let (group, consumer) = (self.group.clone(), self.consumer.clone());
+                        part.steps.push(Step::Pending { group, consumer, entries: vec![entry] });
+                    }
+                }
+            }
         }
     }
 
     /// Whether what was taken should be put into place before more is taken.
     pub(super) fn is_full(&self) -> bool {
-        self.part.texts.bytes.len() >= PART_BYTES || self.part.texts.len() >= PART_TEXTS
+        self.part.texts.bytes.len() >= PART_BYTES
+            || self.part.texts.len() + self.others >= PART_TEXTS
     }
-
-    /// There are no more items.
-    pub(super) fn finish(&mut self) {}
 
     /// Takes what was collected out.
     pub(super) fn split(&mut self) -> Part {
-        let kind = self.part.kind;
-        let empty = Part { kind, texts: Texts::default(), expiries: Vec::new() };
+        self.others = 0;
+        let empty = Part::new(self.part.kind);
         std::mem::replace(&mut self.part, empty)
     }
 
@@ -103,9 +184,13 @@ impl Parts {
 }
 
 impl Part {
+    fn new(kind: Kind) -> Part {
+        Part { kind, texts: Texts::default(), expiries: Vec::new(), steps: Vec::new() }
+    }
+
     /// The size in memory, about, in bytes.
     pub(super) fn bytes(&self) -> usize {
-        self.texts.bytes.len() + 16 * self.texts.len()
+        self.texts.bytes.len() + 16 * self.texts.len() + 64 * self.steps.len()
     }
 
     /// As [`Parts::put`].
@@ -124,8 +209,43 @@ impl Part {
                 Ok(true)
             }
             Kind::Hash => hash::load(w, key, &texts, &self.expiries),
-            _ => Ok(false),
+            Kind::Stream => self.put_stream(w, key, &texts),
+            Kind::ZSet | Kind::Module => Ok(false),
         }
+    }
+
+    fn put_stream(&self, w: &mut Write<'_>, key: Key<'_>, texts: &[&[u8]]) -> Result<bool> {
+        let (mut entries, mut rest) = (Vec::new(), texts);
+        for step in &self.steps {
+            if let Step::Entry(id, len) = step {
+                let (own, others) = rest.split_at((*len).min(rest.len()));
+                rest = others;
+                entries.push((*id, own));
+            }
+        }
+        if !entries.is_empty() && !stream::load_entries(w, key, &entries)? {
+            return Ok(false);
+        }
+        for step in &self.steps {
+            let is_new = match step {
+                Step::Entry(..) => true,
+                Step::About { last, max_deleted, added } => {
+                    stream::load_about(w, key, *last, *max_deleted, *added)?;
+                    true
+                }
+                Step::Group { name, last, read } => stream::load_group(w, key, name, *last, *read)?,
+                Step::Consumer { group, name, seen_ms, active_ms } => {
+                    stream::load_consumer(w, key, group, name, *seen_ms, *active_ms)?
+                }
+                Step::Pending { group, consumer, entries } => {
+                    stream::load_pending(w, key, group, consumer, entries)?
+                }
+            };
+            if !is_new {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }
 

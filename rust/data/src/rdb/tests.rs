@@ -50,6 +50,7 @@ fn fill(db: &mut Db) {
         .unwrap();
     }
     fill_sets(db);
+    fill_streams(db);
     fill_lists(db);
 }
 
@@ -80,6 +81,42 @@ fn fill_lists(db: &mut Db) {
             db.run(|w| list::push(w, key, end, &items, false)).unwrap();
         }
     }
+}
+
+/// Streams, one empty, one with groups.
+fn fill_streams(db: &mut Db) {
+    use crate::stream::{self, Id, Start};
+    for (name, count) in [("stream", 3u64), ("large stream", 2_000)] {
+        let key = db.key(name);
+        db.run(|w| {
+            for n in 1..=count {
+                let value = format!("value {n}");
+                let texts: [&[u8]; 4] = [b"a", value.as_bytes(), b"b", b"7"];
+                let texts = if n % 9 == 0 { &texts[..2] } else { &texts[..] };
+                stream::load_entries(w, key, &[(Id::new(n / 3, n % 3 + 1), texts)])?;
+            }
+            Ok(())
+        })
+        .unwrap();
+        let last = Id::new(count, 9);
+        db.run(|w| stream::load_about(w, key, last, Id::new(1, 1), count + 5)).unwrap();
+        for (group, read) in [(&b"g"[..], Some(2)), (b"h", None)] {
+            db.run(|w| {
+                stream::create_group(w, key, group, Start::After(Id::new(1, 1)), read, false)
+            })
+            .unwrap();
+        }
+        db.run(|w| {
+            stream::load_consumer(w, key, b"g", b"one", NOW, Some(NOW))?;
+            stream::load_consumer(w, key, b"g", b"two", NOW - 7, Some(NOW - 7))?;
+            let owed: Vec<_> =
+                (1..count).map(|n| (Id::new(n / 3, n % 3 + 1), NOW - n, n)).collect();
+            stream::load_pending(w, key, b"g", b"two", &owed)
+        })
+        .unwrap();
+    }
+    let key = db.key("empty stream");
+    db.run(|w| stream::load_about(w, key, Id::new(5, 5), Id::new(5, 5), 9)).unwrap();
 }
 
 fn names(db: &mut Db) -> Vec<String> {

@@ -91,7 +91,7 @@ pub(super) struct Consumer {
 }
 
 impl Consumer {
-    fn decode(bytes: &[u8]) -> Result<Consumer> {
+    pub(super) fn decode(bytes: &[u8]) -> Result<Consumer> {
         let mut reader = Reader::new(bytes);
         let mut parse = || {
             Some(Consumer {
