@@ -136,7 +136,7 @@ def plain(kind, replies):
         for group in groups:
             consumers = [dict(zip(c[::2], c[1::2])) for c in group[b"consumers"]]
             consumers = sorted((c[b"name"], c[b"seen-time"], c[b"pending"]) for c in consumers)
-            shown.append((group[b"name"], group[b"last-delivered-id"], group[b"entries-read"], group[b"pel"], consumers))
+            shown.append((group[b"name"], group[b"last-delivered-id"], group[b"entries-read"], group[b"pending"], consumers))
         return [replies[0], [about[name] for name in kept], sorted(shown)]
     return replies
 
