@@ -285,30 +285,31 @@ impl<'k> Edit<'k> {
         // Where it ended: the first block that stays, how much of it goes, and what it has left.
         let mut stays: Option<(Id, Range<usize>, u64)> = None;
         if let Some(generation) = self.meta.generation.filter(|_| self.meta.blocks > 0) {
-            let (from, to) = (Sub::block(self.meta.head), Sub::groups());
-            w.scan_elements(
-                self.key,
-                generation,
-                from.included(),
-                to.excluded(),
-                false,
-                &mut |sub, bytes| {
-                    let base = base_of(sub)?;
-                    let extent = block::extent(base, bytes)?;
-                    let (taken, at) = match decide(&extent, removed) {
-                        Front::Whole => {
-                            removed += extent.count;
-                            dropped.push(base);
-                            return Ok(ControlFlow::Continue(()));
-                        }
-                        Front::Keep => (0, 0..0),
-                        Front::Part(part) => part.of(base, bytes)?,
-                    };
-                    removed += taken;
-                    stays = Some((base, at, extent.count - taken));
-                    Ok(ControlFlow::Break(()))
-                },
-            )?;
+            let mut look = |base: Id, bytes: &[u8]| -> Result<ControlFlow<()>> {
+                let extent = block::extent(base, bytes)?;
+                let (taken, at) = match decide(&extent, removed) {
+                    Front::Whole => {
+                        removed += extent.count;
+                        dropped.push(base);
+                        return Ok(ControlFlow::Continue(()));
+                    }
+                    Front::Keep => (0, 0..0),
+                    Front::Part(part) => part.of(base, bytes)?,
+                };
+                removed += taken;
+                stays = Some((base, at, extent.count - taken));
+                Ok(ControlFlow::Break(()))
+            };
+            // Mostly the first block stays: it is looked up, and only when it goes others are walked over.
+            let (key, head, to) = (self.key, Sub::block(self.meta.head), Sub::groups());
+            let first = w.element(key, generation, head.bytes())?;
+            let first = first.ok_or_else(|| Error::broken("a block of a stream is missing"))?;
+            if look(self.meta.head, first)?.is_continue() && self.meta.blocks > 1 {
+                let (from, to) = (head.excluded(), to.excluded());
+                w.scan_elements(key, generation, from, to, false, &mut |sub, bytes| {
+                    look(base_of(sub)?, bytes)
+                })?;
+            }
         }
         if !dropped.is_empty() {
             self.drop_blocks(w, &dropped);
