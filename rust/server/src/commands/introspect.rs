@@ -154,7 +154,7 @@ fn describe_spec(spec: &KeySpec, reply: &mut Reply<'_>) {
             reply.bulk(b"startfrom");
             reply.int(i64::from(*start_from));
         }
-        Begin::Unknown => {
+        Begin::Unknown | Begin::Last(_) => {
             kind(reply, "unknown");
             numbers(reply, &[]);
         }

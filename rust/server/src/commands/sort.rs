@@ -21,7 +21,7 @@ const COMMANDS: &[Command] = &[
     .grows()
     .since("1.0.0")
     .complexity(COMPLEXITY)
-    .keys("RO access @ 1 range 0 1 0; RO access @ ? ?; OW update @ ? ?")
+    .keys("RO access @ 1 range 0 1 0; RO access @ ? ?; OW update @ ?STORE ?")
     .categories(TYPES)
     .about("Sorts a list, a set or a sorted set, and stores the result if told to."),
     read(

@@ -4,7 +4,7 @@
 //! RW access delete @ 1 range 0 1 0; OW update @ STORE:6 range 0 1 0
 //!
 //! flags @ begin find
-//! begin := index | WORD:startfrom | ?
+//! begin := index | WORD:startfrom | ? | ?WORD: unknown to COMMAND INFO, behind the last such word in fact
 //! find  := range last step limit | keynum number-at first step | ?
 //! ```
 //!
@@ -18,7 +18,12 @@ use smallvec::SmallVec;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Begin {
     Index(i32),
-    Keyword { word: &'static str, start_from: i32 },
+    Keyword {
+        word: &'static str,
+        start_from: i32,
+    },
+    /// Behind the last such word with something behind it. COMMAND INFO calls it unknown.
+    Last(&'static str),
     Unknown,
 }
 
@@ -67,6 +72,16 @@ impl KeySpec {
                 Some(at) => at as i32 + 1,
                 None => return true,
             },
+            Begin::Last(word) => {
+                let options = words.get(2..).unwrap_or_default();
+                let back = options.windows(2).rev().position(|pair| {
+                    pair.first().is_some_and(|w| w.eq_ignore_ascii_case(word.as_bytes()))
+                });
+                if let Some(back) = back {
+                    found.push(words.len() - 1 - back);
+                }
+                return true;
+            }
             Begin::Unknown => return true,
         };
         let (first, last, step) = match self.find {
@@ -192,6 +207,7 @@ fn parse(text: &'static str) -> Result<KeySpec, String> {
     let mut words = place.split_whitespace();
     let begin = match words.next().ok_or_else(bad)? {
         "?" => Begin::Unknown,
+        word if word.starts_with('?') => Begin::Last(word.trim_start_matches('?')),
         word => match word.split_once(':') {
             None => Begin::Index(word.parse().map_err(|_| bad())?),
             Some((word, from)) => {

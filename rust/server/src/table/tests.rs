@@ -29,7 +29,7 @@ fn spec(spec: &KeySpec) -> String {
     let begin = match &spec.begin {
         keyspec::Begin::Index(index) => index.to_string(),
         keyspec::Begin::Keyword { word, start_from } => format!("{word}:{start_from}"),
-        keyspec::Begin::Unknown => "?".into(),
+        keyspec::Begin::Unknown | keyspec::Begin::Last(_) => "?".into(),
     };
     let find = match spec.find {
         Find::Range { last, step, limit } => format!("range {last} {step} {limit}"),
