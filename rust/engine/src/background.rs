@@ -13,7 +13,9 @@ use crate::manifest::Edit;
 use crate::memtable::Sealed;
 use crate::schema::{Durable, Mark};
 use crate::shard::{BlockCache, BlockWeight, EVICTION_STEPS, Shard, State};
-use crate::table::{BuildOptions, Compression, Table, TableBuilder, table_path, tables_dir};
+use crate::table::{
+    BuildOptions, Compression, FilterKind, Table, TableBuilder, table_path, tables_dir,
+};
 use crate::version::{LEVELS, Version};
 use forgekv_base::clock;
 use parking_lot::{Condvar, Mutex};
@@ -452,6 +454,8 @@ impl Inner {
             let options = BuildOptions {
                 block_bytes: self.options.block_bytes,
                 compression: Compression::Lz4,
+                // Level 0 is merged soon.
+                filter: FilterKind::Bloom,
             };
             let mut builder = TableBuilder::new(file, &path, options, &*self.schema)?;
             for entry in entries {

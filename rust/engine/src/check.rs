@@ -19,8 +19,8 @@ use crate::merge::{MergeCursor, Walk};
 use crate::options::{Options, SyncMode};
 use crate::schema::Schema;
 use crate::table::{
-    BlockCursor, BuildOptions, Compression, Table, TableBuilder, TableCursor, TableMeta, table_id,
-    table_path, tables_dir,
+    BlockCursor, BuildOptions, Compression, FilterKind, Table, TableBuilder, TableCursor,
+    TableMeta, table_id, table_path, tables_dir,
 };
 use crate::version::Version;
 use std::collections::{BTreeMap, BTreeSet};
@@ -292,7 +292,11 @@ impl Check<'_> {
         let path = table_path(self.dir, id);
         let io = |e: &std::io::Error| Error::io(format!("writing {}", path.display()), e);
         let file = self.disk.create(&path).map_err(|e| io(&e))?;
-        let options = BuildOptions { block_bytes: 4096, compression: Compression::Lz4 };
+        let options = BuildOptions {
+            block_bytes: 4096,
+            compression: Compression::Lz4,
+            filter: FilterKind::Fuse,
+        };
         let mut builder = TableBuilder::new(file, &path, options, self.schema)?;
         let mut last: Option<Vec<u8>> = None;
         let mut kept = 0;

@@ -569,12 +569,12 @@ impl Inner {
         let active = |shard: &Shard| shard.try_lock().map_or(0, |state| state.active.bytes());
         let mut sizes: Vec<(usize, usize)> = self.shards.iter().map(active).zip(0..).collect();
         let mut total: usize = sizes.iter().map(|(bytes, _)| bytes).sum();
-        if total < budget * 2 / 5 {
+        if total < budget * 3 / 5 {
             return;
         }
         sizes.sort_unstable_by(|a, b| b.cmp(a));
         for (bytes, n) in sizes {
-            if total < budget * 7 / 20 {
+            if total < budget / 2 {
                 break;
             }
             if let Some(mut state) = self.shards.get(n).and_then(Shard::try_lock) {

@@ -121,18 +121,25 @@ pub struct Log {
     preparer: Preparer,
 }
 
+/// What every append changes, and nothing else in its lines of cache.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Front {
+    pending: Mutex<Pending>,
+    appended: AtomicU64,
+    /// The last sequence number drawn.
+    seq: AtomicU64,
+}
+
 /// What the threads of a log share.
 #[derive(Debug)]
 struct Shared {
     store: Store,
-    pending: Mutex<Pending>,
-    appended: AtomicU64,
+    front: Front,
     written: AtomicU64,
     synced: AtomicU64,
     synced_seq: AtomicU64,
     released: AtomicU64,
-    /// The last sequence number drawn.
-    seq: AtomicU64,
     /// The buffer that is swapped with the pending one; whoever holds it writes for all.
     writer: Mutex<Outgoing>,
     tail: Mutex<Tail>,
@@ -188,13 +195,13 @@ impl Log {
     /// Draws a sequence number that nothing else has or will have.
     #[inline]
     pub fn draw_seq(&self) -> u64 {
-        self.shared.seq.fetch_add(1, Ordering::Relaxed) + 1
+        self.shared.front.seq.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// The end of what was appended.
     #[inline]
     pub fn appended(&self) -> u64 {
-        self.shared.appended.load(Ordering::Acquire)
+        self.shared.front.appended.load(Ordering::Acquire)
     }
 
     /// The end of what the operating system has: it survives the process.
@@ -216,7 +223,7 @@ impl Log {
 
     /// The last sequence number drawn.
     pub fn last_seq(&self) -> u64 {
-        self.shared.seq.load(Ordering::Relaxed)
+        self.shared.front.seq.load(Ordering::Relaxed)
     }
 
     /// Hands everything that has been appended so far to the operating system. Who finds another caller
@@ -255,7 +262,7 @@ impl Log {
         // A segment that is still being written to is not given away, whatever the caller believes.
         let lsn = lsn.min(self.written());
         if shared.released.fetch_max(lsn, Ordering::Relaxed) < lsn {
-            let current = Arc::clone(shared.pending.lock().segment());
+            let current = Arc::clone(shared.front.pending.lock().segment());
             shared.store.release(lsn, &current);
         }
     }
@@ -297,10 +304,10 @@ impl Shared {
     #[inline]
     fn append(&self, batch: &[u8]) -> Result<Appended> {
         loop {
-            let mut pending = self.pending.lock();
-            let put = pending.put(batch, &self.seq);
+            let mut pending = self.front.pending.lock();
+            let put = pending.put(batch, &self.front.seq);
             if let Put::Done { appended, prepare_next } = put {
-                self.appended.store(appended.lsn, Ordering::Release);
+                self.front.appended.store(appended.lsn, Ordering::Release);
                 drop(pending);
                 if prepare_next {
                     self.prepare.request();
@@ -343,7 +350,7 @@ impl Shared {
     fn prepare_next(&self, capacity: u64) -> Result<()> {
         let _maker = self.maker.lock();
         let (plan, smaller) = {
-            let mut pending = self.pending.lock();
+            let mut pending = self.front.pending.lock();
             if pending.refusal().is_some() || pending.has_next(capacity - FRAME_HEADER as u64) {
                 return Ok(());
             }
@@ -357,7 +364,7 @@ impl Shared {
                 joins: current.end(),
                 capacity,
                 synced: self.synced.load(Ordering::Acquire),
-                seq: self.seq.load(Ordering::Relaxed),
+                seq: self.front.seq.load(Ordering::Relaxed),
             };
             let zero = capacity == self.store.standard && self.zero.load(Ordering::Relaxed);
             (Plan { header, zero }, smaller)
@@ -366,12 +373,12 @@ impl Shared {
         if let Some(smaller) = smaller {
             self.store.discard(&smaller);
         }
-        self.pending.lock().set_next(made?);
+        self.front.pending.lock().set_next(made?);
         Ok(())
     }
 
     fn write(&self) -> Result<()> {
-        let target = self.appended.load(Ordering::Acquire);
+        let target = self.front.appended.load(Ordering::Acquire);
         if self.written.load(Ordering::Acquire) >= target {
             return Ok(());
         }
@@ -386,7 +393,7 @@ impl Shared {
     }
 
     fn write_pending(&self, writer: &mut Outgoing) -> Result<()> {
-        let (lsn, seq) = self.pending.lock().take(writer);
+        let (lsn, seq) = self.front.pending.lock().take(writer);
         let pieces = writer.finish(self.synced.load(Ordering::Acquire));
         for (segment, lsn, range) in &pieces {
             let bytes = &writer.bytes()[range.clone()];
@@ -444,7 +451,7 @@ impl Shared {
         tracing::error!("the log failed: {why}");
         self.failure.lock().get_or_insert(why);
         self.failed.store(true, Ordering::Release);
-        self.pending.lock().refuse(Refusal::Failed);
+        self.front.pending.lock().refuse(Refusal::Failed);
         self.prepare.wake_waiters();
         self.failure_error()
     }
@@ -460,8 +467,8 @@ impl Shared {
         if !self.failed.load(Ordering::Acquire) {
             return Ok(());
         }
-        let lsn = self.appended.load(Ordering::Acquire);
-        let seq = self.seq.load(Ordering::Relaxed);
+        let lsn = self.front.appended.load(Ordering::Acquire);
+        let seq = self.front.seq.load(Ordering::Relaxed);
         let header = SegmentHeader {
             incarnation: Rng::from_entropy().next_u64(),
             base: lsn,
@@ -477,7 +484,7 @@ impl Shared {
         self.synced_seq.store(seq, Ordering::Release);
         self.synced.store(lsn, Ordering::Release);
         self.store.release_others(&segment);
-        let mut pending = self.pending.lock();
+        let mut pending = self.front.pending.lock();
         if pending.refusal() == Some(&Refusal::Closed) {
             return Err(Error::Closed);
         }
@@ -490,7 +497,7 @@ impl Shared {
 
     fn close(&self) -> Result<()> {
         {
-            let mut pending = self.pending.lock();
+            let mut pending = self.front.pending.lock();
             if pending.refusal() == Some(&Refusal::Closed) {
                 return Ok(());
             }
@@ -503,9 +510,9 @@ impl Shared {
         let _gate = self.sync_gate.lock();
         let mut writer = self.writer.lock();
         let unused = {
-            let mut pending = self.pending.lock();
+            let mut pending = self.front.pending.lock();
             pending.put_mark();
-            self.appended.store(pending.position(), Ordering::Release);
+            self.front.appended.store(pending.position(), Ordering::Release);
             pending.take_next()
         };
         self.write_pending(&mut writer)?;

@@ -61,6 +61,18 @@ pub struct BuildOptions {
     pub block_bytes: usize,
     /// The codec of the blocks.
     pub compression: Compression,
+    /// What kind of filter it gets.
+    pub filter: FilterKind,
+}
+
+/// How a table's filter is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FilterKind {
+    /// A binary fuse filter: small and rarely wrong, and dear to build.
+    Fuse,
+    /// A split-block Bloom filter: built at once, a little larger, wrong more often. For tables that will
+    /// be merged soon.
+    Bloom,
 }
 
 /// What is known of a table without opening it. The manifest keeps it.

@@ -3,7 +3,7 @@ use crate::disk::{Disk, SimDisk};
 use crate::error::Error;
 use crate::manifest::{Edit, Manifest};
 use crate::schema::{Judge, Schema};
-use crate::table::{BuildOptions, Compression, TableBuilder, table_path};
+use crate::table::{BuildOptions, Compression, FilterKind, TableBuilder, table_path};
 use forgekv_base::rng::Rng;
 use std::collections::BTreeMap;
 
@@ -26,7 +26,8 @@ type Entries = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 fn table(disk: &SimDisk, id: u64, entries: &Entries) -> Arc<Table> {
     let dir = Path::new("/data");
     let path = table_path(dir, id);
-    let options = BuildOptions { block_bytes: 256, compression: Compression::Lz4 };
+    let options =
+        BuildOptions { block_bytes: 256, compression: Compression::Lz4, filter: FilterKind::Fuse };
     let mut builder =
         TableBuilder::new(disk.create(&path).unwrap(), &path, options, &Hashes).unwrap();
     for (key, value) in entries {

@@ -8,7 +8,7 @@ use crate::merge::{MergeCursor, Walk};
 use crate::options::Options;
 use crate::schema::{Durable, Judge, Schema, Verdict};
 use crate::table::{
-    BuildOptions, Table, TableBuilder, TableCursor, TableMeta, table_path, tables_dir,
+    BuildOptions, FilterKind, Table, TableBuilder, TableCursor, TableMeta, table_path, tables_dir,
 };
 use std::path::Path;
 use std::sync::Arc;
@@ -155,7 +155,11 @@ impl<'a> Output<'a> {
     fn new(plan: &Plan, context: &Context<'a>) -> Output<'a> {
         let block_bytes = context.options.block_bytes;
         Output {
-            build: BuildOptions { block_bytes, compression: plan.compression },
+            build: BuildOptions {
+                block_bytes,
+                compression: plan.compression,
+                filter: FilterKind::Fuse,
+            },
             table_bytes: context.options.table_bytes,
             current: None,
             finished: Vec::new(),

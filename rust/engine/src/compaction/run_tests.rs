@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::manifest::{Edit, Manifest};
 use crate::options::Options;
 use crate::schema::{Durable, Judge, Schema, Verdict};
-use crate::table::{BuildOptions, TableBuilder, TableMeta, table_path, tables_dir};
+use crate::table::{BuildOptions, FilterKind, TableBuilder, TableMeta, table_path, tables_dir};
 use crate::version::LEVELS;
 use forgekv_base::rng::Rng;
 use std::collections::{BTreeMap, HashSet};
@@ -100,7 +100,11 @@ impl Shard {
     fn build(&self, entries: &Entries) -> Arc<Table> {
         let id = self.draw();
         let path = table_path(dir(), id);
-        let options = BuildOptions { block_bytes: 256, compression: Compression::Lz4 };
+        let options = BuildOptions {
+            block_bytes: 256,
+            compression: Compression::Lz4,
+            filter: FilterKind::Bloom,
+        };
         let file = self.disk.create(&path).unwrap();
         let mut builder = TableBuilder::new(file, &path, options, &DropX).unwrap();
         for (key, value) in entries {

@@ -6,7 +6,7 @@ use super::recover::{self, Found, Listing};
 use super::segment::{Plan, Store};
 use super::threads::Prepare;
 use super::{
-    LogOptions, LogStart, Recovery, Replayed, SEGMENT_BYTES, SEGMENT_HEADER, Shared, Tail,
+    Front, LogOptions, LogStart, Recovery, Replayed, SEGMENT_BYTES, SEGMENT_HEADER, Shared, Tail,
 };
 use crate::disk::Disk;
 use crate::error::{Error, Result};
@@ -88,13 +88,15 @@ impl Shared {
         };
         let lsn = || AtomicU64::new(end.base);
         let shared = Shared {
-            pending: Mutex::new(Pending::new(segment, end.last_seq)),
-            appended: lsn(),
+            front: Front {
+                pending: Mutex::new(Pending::new(segment, end.last_seq)),
+                appended: lsn(),
+                seq: AtomicU64::new(end.last_seq),
+            },
             written: lsn(),
             synced: lsn(),
             synced_seq: AtomicU64::new(end.last_seq),
             released: AtomicU64::new(0),
-            seq: AtomicU64::new(end.last_seq),
             writer: Mutex::default(),
             tail: Mutex::new(Tail { segments: Vec::new(), lsn: end.base, seq: end.last_seq }),
             sync_gate: Mutex::default(),

@@ -96,34 +96,46 @@ pub(super) enum Put {
     Refused(Refusal),
 }
 
-/// The pending buffer and the end of the log.
+/// The pending buffer and the end of the log. What every append changes stands together, at the end:
+/// each line of cache that it touches has to come over from the core that appended last.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Pending {
-    out: Outgoing,
-    /// Whether the last frame still takes batches.
-    open: bool,
+    /// The frames in the buffer, the last of them open or not.
+    frames: Vec<Frame>,
     segment: Arc<Segment>,
     next: Option<Arc<Segment>>,
+    refusal: Option<Refusal>,
+    /// Whole frames, and the one that is open.
+    bytes: Vec<u8>,
     /// The lsn of the next byte.
     position: u64,
+    /// Where batches end in the segment.
+    batch_end: u64,
     /// The lsn from which on the next segment should be prepared; `u64::MAX` once that was asked for.
     prepare_at: u64,
     last_seq: u64,
-    refusal: Option<Refusal>,
+    /// The batches in the open frame.
+    count: u32,
+    /// Whether the last frame still takes batches.
+    open: bool,
 }
 
 impl Pending {
     /// A log that goes on at the start of `segment`.
     pub(super) fn new(segment: Arc<Segment>, last_seq: u64) -> Pending {
         Pending {
-            out: Outgoing::default(),
-            open: false,
-            position: segment.base,
-            prepare_at: segment.prepare_at(),
-            segment,
+            frames: Vec::new(),
             next: None,
-            last_seq,
             refusal: None,
+            bytes: Vec::new(),
+            position: segment.base,
+            batch_end: segment.batch_end(),
+            prepare_at: segment.prepare_at(),
+            last_seq,
+            count: 0,
+            open: false,
+            segment,
         }
     }
 
@@ -135,7 +147,7 @@ impl Pending {
         }
         let frame_room = if self.open { 0 } else { FRAME_HEADER as u64 };
         let room = format::batch_room(batch.len());
-        if self.position + frame_room + room > self.segment.batch_end()
+        if self.position + frame_room + room > self.batch_end
             && !self.switch(FRAME_HEADER as u64 + room)
         {
             return Put::NoRoom;
@@ -147,13 +159,11 @@ impl Pending {
             self.open = true;
             self.last_seq = seq;
         }
-        let before = self.out.bytes.len();
-        format::put_batch(&mut self.out.bytes, seq - self.last_seq, batch);
-        self.position += (self.out.bytes.len() - before) as u64;
+        let before = self.bytes.len();
+        format::put_batch(&mut self.bytes, seq - self.last_seq, batch);
+        self.position += (self.bytes.len() - before) as u64;
         self.last_seq = seq;
-        if let Some(frame) = self.out.frames.last_mut() {
-            frame.count += 1;
-        }
+        self.count += 1;
         let prepare_next = self.position >= self.prepare_at;
         if prepare_next {
             self.prepare_at = u64::MAX;
@@ -163,19 +173,29 @@ impl Pending {
 
     /// Appends a last frame, without batches: it carries the synced position. A seal's room is there.
     pub(super) fn put_mark(&mut self) {
-        self.open = false;
+        self.end_frame();
         self.begin(self.last_seq, 0);
     }
 
+    /// The open frame takes no more batches.
+    fn end_frame(&mut self) {
+        if std::mem::take(&mut self.open)
+            && let Some(frame) = self.frames.last_mut()
+        {
+            frame.count = self.count;
+        }
+        self.count = 0;
+    }
+
     fn begin(&mut self, first_seq: u64, count: u32) {
-        self.out.frames.push(Frame {
+        self.frames.push(Frame {
             segment: Arc::clone(&self.segment),
-            at: self.out.bytes.len(),
+            at: self.bytes.len(),
             lsn: self.position,
             first_seq,
             count,
         });
-        self.out.bytes.extend_from_slice(&[0; FRAME_HEADER]);
+        self.bytes.extend_from_slice(&[0; FRAME_HEADER]);
         self.position += FRAME_HEADER as u64;
     }
 
@@ -185,9 +205,10 @@ impl Pending {
         let Some(next) = self.next.take_if(|next| next.takes(room)) else {
             return false;
         };
-        self.open = false;
+        self.end_frame();
         self.begin(self.last_seq, SEAL);
         self.position = next.base;
+        self.batch_end = next.batch_end();
         self.prepare_at = next.prepare_at();
         self.segment = next;
         true
@@ -195,8 +216,9 @@ impl Pending {
 
     /// Takes everything out, leaving the empty `out` in its place. Answers the end of the log.
     pub(super) fn take(&mut self, out: &mut Outgoing) -> (u64, u64) {
-        std::mem::swap(&mut self.out, out);
-        self.open = false;
+        self.end_frame();
+        std::mem::swap(&mut self.bytes, &mut out.bytes);
+        std::mem::swap(&mut self.frames, &mut out.frames);
         (self.position, self.last_seq)
     }
 

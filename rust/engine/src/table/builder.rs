@@ -5,7 +5,7 @@ use super::codec::Sealer;
 use super::filter;
 use super::format::Footer;
 use super::index::IndexWriter;
-use super::{BuildOptions, Compression, TableMeta};
+use super::{BuildOptions, Compression, FilterKind, TableMeta};
 use crate::disk::DiskFile;
 use crate::error::{Error, Result};
 use crate::schema::Schema;
@@ -23,6 +23,7 @@ pub struct TableBuilder<'a> {
     path: PathBuf,
     schema: &'a dyn Schema,
     block_bytes: usize,
+    filter: FilterKind,
     sealer: Sealer,
     block: BlockWriter,
     index: IndexWriter,
@@ -49,6 +50,7 @@ impl<'a> TableBuilder<'a> {
             path: path.to_path_buf(),
             schema,
             block_bytes: options.block_bytes.clamp(64, MAX_BLOCK),
+            filter: options.filter,
             sealer: Sealer::new(options.compression)?,
             block: BlockWriter::default(),
             index: IndexWriter::default(),
@@ -112,7 +114,7 @@ impl<'a> TableBuilder<'a> {
         }
         self.sealer = Sealer::new(Compression::None)?;
         let data = self.position();
-        let filter = filter::build(std::mem::take(&mut self.hashes));
+        let filter = filter::build(std::mem::take(&mut self.hashes), self.filter);
         let filter = self.section(&filter)?;
         let index = std::mem::take(&mut self.index).finish();
         let index = self.section(&index)?;

@@ -22,68 +22,93 @@ const STORED: u8 = 0;
 const LZ4: u8 = 1;
 const ZSTD: u8 = 2;
 
+/// After pieces that compression did not make smaller, at most so many are stored without trying.
+const UNTRIED_MOST: u32 = 15;
+
 /// Compresses and seals pieces; keeps the compressors' working memory from one to the next.
-pub(super) enum Sealer {
+pub(super) struct Sealer {
+    encoder: Encoder,
+    /// Pieces to be stored without trying.
+    untried: u32,
+    /// What `untried` was set to last: it grows while trying is in vain.
+    in_vain: u32,
+}
+
+enum Encoder {
     None,
     Lz4(Box<lz4_flex::block::CompressTable>, Vec<u8>),
     Zstd(Compressor<'static>, Vec<u8>),
 }
 
+impl Encoder {
+    /// The codec and what it makes of `raw`, if it can.
+    fn pack(&mut self, raw: &[u8]) -> Option<(u8, &[u8])> {
+        match self {
+            Encoder::None => None,
+            Encoder::Lz4(table, room) => {
+                let most = lz4_flex::block::get_maximum_output_size(raw.len());
+                if room.len() < most {
+                    room.resize(most, 0);
+                }
+                let len = lz4_flex::block::compress_into_with_table(raw, room, table).ok()?;
+                Some((LZ4, room.get(..len)?))
+            }
+            Encoder::Zstd(encoder, room) => {
+                let most = zstd::zstd_safe::compress_bound(raw.len());
+                if room.len() < most {
+                    room.resize(most, 0);
+                }
+                let len = encoder.compress_to_buffer(raw, room.as_mut_slice()).ok()?;
+                Some((ZSTD, room.get(..len)?))
+            }
+        }
+    }
+
+    /// One huge value must not keep its working memory until the table is done.
+    fn shrink(&mut self) {
+        if let Encoder::Lz4(_, room) | Encoder::Zstd(_, room) = self
+            && room.len() > 1 << 20
+        {
+            *room = Vec::new();
+        }
+    }
+}
+
 impl Sealer {
     pub(super) fn new(compression: Compression) -> Result<Sealer> {
-        Ok(match compression {
-            Compression::None => Sealer::None,
-            Compression::Lz4 => Sealer::Lz4(Box::default(), Vec::new()),
-            Compression::Zstd(level) => Sealer::Zstd(
+        let encoder = match compression {
+            Compression::None => Encoder::None,
+            Compression::Lz4 => Encoder::Lz4(Box::default(), Vec::new()),
+            Compression::Zstd(level) => Encoder::Zstd(
                 Compressor::new(level).map_err(|e| Error::io("starting the zstd encoder", &e))?,
                 Vec::new(),
             ),
-        })
+        };
+        Ok(Sealer { encoder, untried: 0, in_vain: 0 })
     }
 
     /// Appends `raw` to `out` as a piece that will stand at `offset` in the file.
     pub(super) fn seal(&mut self, raw: &[u8], offset: u64, out: &mut Vec<u8>) -> Result<()> {
         let start = out.len();
-        let packed = match self {
-            Sealer::None => None,
-            Sealer::Lz4(table, room) => {
-                let most = lz4_flex::block::get_maximum_output_size(raw.len());
-                if room.len() < most {
-                    room.resize(most, 0);
-                }
-                lz4_flex::block::compress_into_with_table(raw, room, table)
-                    .ok()
-                    .and_then(|len| room.get(..len))
-                    .map(|packed| (LZ4, packed))
-            }
-            Sealer::Zstd(encoder, room) => {
-                let most = zstd::zstd_safe::compress_bound(raw.len());
-                if room.len() < most {
-                    room.resize(most, 0);
-                }
-                encoder
-                    .compress_to_buffer(raw, room.as_mut_slice())
-                    .ok()
-                    .and_then(|len| room.get(..len))
-                    .map(|packed| (ZSTD, packed))
-            }
-        };
+        let tries = self.untried == 0;
+        let packed = if tries { self.encoder.pack(raw) } else { None };
         // A few bytes saved are not worth a decompression at every read.
-        let (codec, stored) = match packed {
-            Some((codec, packed)) if packed.len() < raw.len() - raw.len() / 16 => (codec, packed),
-            _ => (STORED, raw),
-        };
+        let packed = packed.filter(|(_, packed)| packed.len() < raw.len() - raw.len() / 16);
+        if packed.is_some() {
+            self.in_vain = 0;
+        } else if tries {
+            self.in_vain = (2 * self.in_vain + 1).min(UNTRIED_MOST);
+            self.untried = self.in_vain;
+        } else {
+            self.untried -= 1;
+        }
+        let (codec, stored) = packed.unwrap_or((STORED, raw));
         out.extend_from_slice(stored);
         out.push(codec);
         out.extend_from_slice(&(raw.len() as u32).to_le_bytes());
         let crc = checksum(offset, out.get(start..).unwrap_or_default());
         out.extend_from_slice(&crc.to_le_bytes());
-        // One huge value must not keep its working memory until the table is done.
-        if let Sealer::Lz4(_, room) | Sealer::Zstd(_, room) = self
-            && room.len() > 1 << 20
-        {
-            *room = Vec::new();
-        }
+        self.encoder.shrink();
         Ok(())
     }
 }

@@ -20,6 +20,7 @@
 //! Bloom: the block is number `((hash >> 32) * blocks) >> 32`; in each of its eight words (u32 LE) the
 //! bit `(hash as u32 * SALT[word]) >> 27` is set.
 
+use super::FilterKind;
 use forgekv_base::bytes::Reader;
 use xorf::BinaryFuse8;
 
@@ -41,7 +42,10 @@ const SALT: [u32; 8] = [
 const BLOOM_BLOCK: usize = 32;
 
 /// The on-disk form of the filter over these hashes.
-pub(super) fn build(mut hashes: Vec<u64>) -> Vec<u8> {
+pub(super) fn build(mut hashes: Vec<u64>, kind: FilterKind) -> Vec<u8> {
+    if kind == FilterKind::Bloom && !hashes.is_empty() {
+        return build_bloom(&hashes);
+    }
     hashes.sort_unstable();
     // Equal hashes would make every attempt fail.
     hashes.dedup();
@@ -198,13 +202,13 @@ mod tests {
         for n in [1, 2, 3, 10, 100, 1000, 30_000] {
             let mut keys = hashes(n, n as u64);
             keys.extend_from_within(..n / 2); // the same keys again
-            let bytes = build(keys.clone());
+            let bytes = build(keys.clone(), FilterKind::Fuse);
             assert_eq!(bytes[0], FUSE, "{n}");
             let filter = Filter::read(&bytes).unwrap();
             assert!(keys.iter().all(|&h| filter.may_contain(h)), "{n}");
             assert!(wrong_of_a_hundred_thousand(&filter) < 600, "{n}");
         }
-        let filter = Filter::read(&build(Vec::new())).unwrap();
+        let filter = Filter::read(&build(Vec::new(), FilterKind::Bloom)).unwrap();
         assert_eq!(wrong_of_a_hundred_thousand(&filter), 0);
     }
 
@@ -213,7 +217,7 @@ mod tests {
         for n in 1..400 {
             // Neighbouring numbers too: the schema's hash need not be a good one.
             for keys in [hashes(n, 77), (0..n as u64).collect()] {
-                let bytes = build(keys.clone());
+                let bytes = build(keys.clone(), FilterKind::Fuse);
                 let filter = Filter::read(&bytes).unwrap();
                 assert!(bytes[0] == FUSE && keys.iter().all(|&h| filter.may_contain(h)), "{n}");
             }
@@ -222,7 +226,7 @@ mod tests {
 
     #[test]
     fn a_large_filter_takes_nine_bits_a_key() {
-        let filter = Filter::read(&build(hashes(1_000_000, 5))).unwrap();
+        let filter = Filter::read(&build(hashes(1_000_000, 5), FilterKind::Fuse)).unwrap();
         let bits = filter.resident_bytes() as f64 * 8.0 / 1e6;
         assert!(bits < 9.1, "{bits} bits a key");
     }
@@ -233,7 +237,7 @@ mod tests {
         let mut keys = hashes(5000, 3);
         keys.sort_unstable(); // the order decides how the filter turns out
         let theirs = BinaryFuse8::try_from(&keys).unwrap();
-        let ours = Filter::read(&build(keys)).unwrap();
+        let ours = Filter::read(&build(keys, FilterKind::Fuse)).unwrap();
         for hash in hashes(100_000, 4) {
             assert_eq!(ours.may_contain(hash), theirs.contains(&hash));
         }
@@ -254,7 +258,7 @@ mod tests {
 
     #[test]
     fn wrong_bytes_are_refused() {
-        let good = build(hashes(100, 1));
+        let good = build(hashes(100, 1), FilterKind::Fuse);
         assert!(Filter::read(&[]).is_none());
         assert!(Filter::read(&[0, 0]).is_none());
         assert!(Filter::read(&[3]).is_none());

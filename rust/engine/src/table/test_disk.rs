@@ -1,6 +1,6 @@
 //! What the table tests share: a disk in memory, a schema, and tables made of lists.
 
-use super::{BuildOptions, Compression, Table, TableBuilder, TableMeta, table_path};
+use super::{BuildOptions, Compression, FilterKind, Table, TableBuilder, TableMeta, table_path};
 use crate::disk::{Disk, DiskFile, Mapping};
 use crate::error::Result;
 use crate::schema::{Judge, Schema};
@@ -158,7 +158,7 @@ pub(super) fn dir() -> &'static Path {
 }
 
 pub(super) fn options(block_bytes: usize, compression: Compression) -> BuildOptions {
-    BuildOptions { block_bytes, compression }
+    BuildOptions { block_bytes, compression, filter: FilterKind::Fuse }
 }
 
 /// Writes table `id`, whose writes and syncs fail after the first `allowed`.
