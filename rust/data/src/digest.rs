@@ -11,7 +11,8 @@ use crate::set;
 use crate::stream;
 use crate::string;
 use crate::view::Read;
-use std::ops::{Bound, ControlFlow};
+use crate::zset;
+use std::ops::ControlFlow;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
 
 /// 160 bits, as Redis's digests have.
@@ -72,21 +73,20 @@ impl set::Visit for Members {
 /// `Again`, or damage.
 pub fn value(r: &mut Read<'_>, key: Key<'_>) -> Result<Digest> {
     let Some(header) = r.header(key)? else { return Ok(Digest::default()) };
-    let (kind, expires, generation) =
-        (header.kind, header.expire_ms.is_some(), header.generation());
-    let content = match (kind, generation) {
-        (Kind::String, _) => Digest::of(&[&string::get_all(r, key)?.unwrap_or_default()]),
-        (Kind::Hash, _) => {
+    let (kind, expires) = (header.kind, header.expire_ms.is_some());
+    let content = match kind {
+        Kind::String => Digest::of(&[&string::get_all(r, key)?.unwrap_or_default()]),
+        Kind::Hash => {
             let mut fields = Fields(Digest::default());
             hash::all(r, key, &mut fields)?;
             fields.0
         }
-        (Kind::Set, _) => {
+        Kind::Set => {
             let mut members = Members(Digest::default());
             set::all(r, key, &mut members)?;
             members.0
         }
-        (Kind::List, _) => {
+        Kind::List => {
             let mut items = Digest::default();
             list::all(r, key, &mut |item| {
                 items = Digest::of(&[&items.0, item]);
@@ -94,17 +94,16 @@ pub fn value(r: &mut Read<'_>, key: Key<'_>) -> Result<Digest> {
             })?;
             items
         }
-        (Kind::Stream, _) => {
+        Kind::Stream => {
             let mut all = Digest::default();
             stream::digest(r, key, &mut |part| all.add(Digest::of(part)))?;
             all
         }
-        (_, None) => Digest::of(&[header.body]),
-        (_, Some(generation)) => {
+        Kind::ZSet => {
             let mut all = Digest::default();
-            let any = (Bound::Unbounded, Bound::Unbounded);
-            r.scan_elements(key, generation, any.0, any.1, false, &mut |sub, element| {
-                all.add(Digest::of(&[sub, element]));
+            zset::members(r, key, None, &mut |member, score| {
+                // Both zeros are one score.
+                all.add(Digest::of(&[member, &(score + 0.0).to_le_bytes()]));
                 Ok(ControlFlow::Continue(()))
             })?;
             all

@@ -13,12 +13,13 @@ use crate::set;
 use crate::stream;
 use crate::string;
 use crate::view::{Read, Write, event_class};
+use crate::zset;
 use std::ops::{Bound, ControlFlow};
 
 /// Elements are copied in pieces of about this size, in bytes.
 const PIECE: usize = 1 << 20;
 /// No command stages more than this, in bytes: the log takes a batch whole.
-const STAGED_MAX: usize = 1 << 30;
+pub(crate) const STAGED_MAX: usize = 1 << 30;
 /// Elements that MEMORY USAGE looks at unless told.
 pub const USAGE_SAMPLES: u64 = 5;
 
@@ -245,9 +246,8 @@ pub fn encoding_name(r: &mut Read<'_>, key: Key<'_>) -> Result<Option<&'static s
         (Kind::Hash, _) => hash::encoding_name(&header),
         (Kind::Set, _) => set::encoding_name(&header),
         (Kind::List, _) => list::encoding_name(&header),
-        (Kind::ZSet, true) => "skiplist",
+        (Kind::ZSet, _) => zset::encoding_name(&header),
         (Kind::Stream, _) => "stream",
-        (Kind::ZSet, false) => "listpack",
     }))
 }
 
@@ -271,7 +271,8 @@ pub fn usage(r: &mut Read<'_>, key: Key<'_>, samples: u64) -> Result<Option<u64>
     if !header.is_exploded() {
         return Ok(Some(bytes));
     }
-    if header.kind == Kind::Stream {
+    let kind = header.kind;
+    if kind == Kind::Stream {
         // The root record is the other part.
         return Ok(Some(bytes + ELEMENT_KEY + HEADER_KEY + name + stream::usage(r, key, samples)?));
     }
@@ -287,10 +288,13 @@ pub fn usage(r: &mut Read<'_>, key: Key<'_>, samples: u64) -> Result<Option<u64>
     // The root record.
     bytes += ELEMENT_KEY + HEADER_KEY + name;
     let (mut seen, mut sum) = (0, 0);
-    let unbounded = (Bound::Unbounded, Bound::Unbounded);
-    r.scan_elements(key, generation, unbounded.0, unbounded.1, false, &mut |sub, value| {
+    let sampled = kind == Kind::ZSet && samples > 0;
+    // A sorted set's members are the samples, each with its item in a node of the tree.
+    let (from, node_share) =
+        if sampled { (Bound::Included(&[zset::MEMBER][..]), 2) } else { (Bound::Unbounded, 1) };
+    r.scan_elements(key, generation, from, Bound::Unbounded, false, &mut |sub, value| {
         seen += 1;
-        sum += ELEMENT_KEY + sub.len() as u64 + value.len() as u64;
+        sum += ELEMENT_KEY + node_share * sub.len() as u64 + value.len() as u64;
         Ok(if seen == samples { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     })?;
     let all = if seen == samples && seen < count { sum * count / seen.max(1) } else { sum };

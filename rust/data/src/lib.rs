@@ -8,6 +8,7 @@ pub mod dbmap;
 pub mod digest;
 mod error;
 pub mod expire;
+pub mod geo;
 pub mod hash;
 mod header;
 pub mod hyperloglog;
@@ -30,6 +31,7 @@ mod testing;
 mod tree;
 mod view;
 mod windows;
+pub mod zset;
 
 pub use ahead::Spot;
 pub use error::{

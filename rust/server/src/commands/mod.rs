@@ -18,6 +18,7 @@ mod bitmap;
 pub(crate) mod command;
 mod connection;
 mod debug;
+mod geo;
 mod hash;
 mod help;
 mod hyperloglog;
@@ -29,6 +30,7 @@ mod set;
 mod sort;
 mod stream;
 mod string;
+mod zset;
 
 pub(crate) use args::Args;
 pub(crate) use command::{Command, Family, Flags, Handler, admin, container, read, write};
@@ -42,6 +44,8 @@ pub(crate) const FAMILIES: &[&Family] = &[
     &bitmap::FAMILY,
     &hyperloglog::FAMILY,
     &stream::FAMILY,
+    &zset::FAMILY,
+    &geo::FAMILY,
     &keys::FAMILY,
     &sort::FAMILY,
     &connection::FAMILY,
