@@ -2,11 +2,12 @@
 //!
 //! A large value's elements belong to its generation, not to its name. Inside a shard a RENAME or MOVE
 //! writes the header anew and lets the root record name the new owner: O(1). Into another shard, and for
-//! COPY, the elements are copied under a new generation.
+//! COPY, the elements are copied under a new generation (`large.rs`).
 
-use crate::error::{Error, NO_SUCH_KEY, Result};
+use crate::error::{NO_SUCH_KEY, Result};
 use crate::hash;
 use crate::header::{Header, Kind};
+use crate::large;
 use crate::list;
 use crate::place::Key;
 use crate::set;
@@ -16,8 +17,6 @@ use crate::view::{Read, Write, event_class};
 use crate::zset;
 use std::ops::{Bound, ControlFlow};
 
-/// Elements are copied in pieces of about this size, in bytes.
-const PIECE: usize = 1 << 20;
 /// No command stages more than this, in bytes: the log takes a batch whole.
 pub(crate) const STAGED_MAX: usize = 1 << 30;
 /// Elements that MEMORY USAGE looks at unless told.
@@ -127,7 +126,7 @@ pub fn rename(w: &mut Write<'_>, from: Key<'_>, to: Key<'_>, only_new: bool) -> 
         if from.shard() == to.shard() {
             w.put_root(to, generation);
         } else {
-            copy_elements(w, from, generation, to, &mut value)?;
+            value.set_generation(large::copy(w, value.header.kind, from, generation, to)?);
             w.orphan();
         }
     }
@@ -172,7 +171,7 @@ pub fn move_to(w: &mut Write<'_>, key: Key<'_>, db: u32) -> Result<bool> {
 /// False when the key is not there, or the target is and `replace` is false.
 ///
 /// # Errors
-/// `Again`, or damage; a value too large for one batch is refused.
+/// `Again`, or damage.
 pub fn copy(
     w: &mut Write<'_>,
     from: Key<'_>,
@@ -188,7 +187,7 @@ pub fn copy(
     let copies = replace || replaced.is_none();
     if copies {
         if let Some(generation) = value.header().generation() {
-            copy_elements(w, from, generation, to, &mut value)?;
+            value.set_generation(large::copy(w, value.header.kind, from, generation, to)?);
         }
         let before = Replaced::note(replaced, w);
         w.put_header(to, &value.header(), before);
@@ -196,44 +195,6 @@ pub fn copy(
     }
     w.switch_db(source);
     Ok(copies)
-}
-
-/// Copies the elements of `generation` under a new one, owned by `to` in the selected database, and lets
-/// `value` claim that.
-fn copy_elements(
-    w: &mut Write<'_>,
-    from: Key<'_>,
-    generation: u64,
-    to: Key<'_>,
-    value: &mut Owned,
-) -> Result<()> {
-    let new = w.new_generation(to);
-    value.set_generation(new);
-    let mut piece: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
-    loop {
-        let after = piece.last().map(|(sub, _)| sub.clone());
-        let start = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-        piece.clear();
-        let mut bytes = 0;
-        let end = Bound::Unbounded;
-        w.scan_elements(from, generation, start, end, false, &mut |sub, value| {
-            piece.push((sub.to_vec(), value.to_vec()));
-            bytes += sub.len() + value.len();
-            Ok(if bytes < PIECE { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
-        })?;
-        for (sub, element) in &piece {
-            w.put_element(to, new, sub, element);
-            if value.header.kind == Kind::Hash {
-                hash::copied(w, to, new, sub, element)?;
-            }
-        }
-        if w.staged_bytes() > STAGED_MAX {
-            return Err(Error::reply("ERR the value is too large to be copied"));
-        }
-        if bytes < PIECE {
-            return Ok(());
-        }
-    }
 }
 
 /// What OBJECT ENCODING answers.

@@ -13,6 +13,7 @@ pub mod hash;
 mod header;
 pub mod hyperloglog;
 pub mod keys;
+mod large;
 mod limits;
 pub mod list;
 mod place;
@@ -38,6 +39,7 @@ pub use error::{
     Error, NO_SUCH_KEY, NOT_A_FLOAT, NOT_AN_INTEGER, OVERFLOW, Result, SYNTAX, WRONG_TYPE,
 };
 pub use header::{Header, Kind, encoding, exploded_body};
+pub use large::{PREPARE, Preparations};
 pub use limits::Limits;
 pub use place::Key;
 pub use store::Store;

@@ -6,6 +6,7 @@
 use crate::dbmap::{self, DbMap, META_SHARD, Record};
 use crate::error::Result;
 use crate::expire::Expiry;
+use crate::large::Large;
 use crate::schema::Records;
 use crate::view::{Read, Surroundings, Write};
 use forgekv_base::rng;
@@ -22,11 +23,16 @@ const PLACE_SEED: &str = "place-seed";
 pub(crate) struct Shared {
     map: DbMap,
     expiry: Expiry,
+    large: Large,
 }
 
 impl Shared {
     pub(crate) fn map(&self) -> &DbMap {
         &self.map
+    }
+
+    pub(crate) fn large(&self) -> &Large {
+        &self.large
     }
 
     pub(crate) fn expiry(&self) -> &Expiry {
@@ -51,7 +57,11 @@ impl Store {
         let mut seed = [0; 8];
         rng::entropy(&mut seed).map_err(|e| Error::io("asking for a random seed", &e))?;
         options.fixed.push((PLACE_SEED.into(), seed.to_vec()));
-        let shared = Arc::new(Shared { map: DbMap::new(databases), expiry: Expiry::default() });
+        let shared = Arc::new(Shared {
+            map: DbMap::new(databases),
+            expiry: Expiry::default(),
+            large: Large::default(),
+        });
         let records = Arc::new(Records { shared: shared.clone() });
         let engine = Engine::open(options, records, disk)?;
         let place_seed = engine
@@ -86,7 +96,11 @@ impl Store {
     /// # Errors
     /// As [`forgekv_engine::check`].
     pub fn check(disk: &Arc<dyn Disk>, dir: &Path, repair: bool) -> Result<Vec<Finding>> {
-        let shared = Arc::new(Shared { map: DbMap::new(1), expiry: Expiry::default() });
+        let shared = Arc::new(Shared {
+            map: DbMap::new(1),
+            expiry: Expiry::default(),
+            large: Large::default(),
+        });
         Ok(forgekv_engine::check(disk, dir, &Records { shared }, repair)?)
     }
 
@@ -146,11 +160,13 @@ impl Store {
     pub fn commit(&self, guard: &mut Guard<'_>, batch: &mut Batch) -> Result<u64> {
         // Only who holds all shards can have changed the map.
         if batch.is_empty() || !guard.holds(META_SHARD) || !guard.holds(1) {
-            return Ok(guard.commit(batch)?);
+            return self.commit_plain(guard, batch);
         }
-        let Some(record) = dbmap::changed_by(batch)? else { return Ok(guard.commit(batch)?) };
+        let Some(record) = dbmap::changed_by(batch)? else {
+            return self.commit_plain(guard, batch);
+        };
         let before = guard.new_generation();
-        let lsn = guard.commit(batch)?;
+        let lsn = self.commit_plain(guard, batch)?;
         let mut orphaned = false;
         for gone in self.shared.map.install(record, before) {
             guard.forget(gone);
@@ -160,6 +176,17 @@ impl Store {
             self.engine.hint_garbage(ShardSet::ALL);
         }
         Ok(lsn)
+    }
+
+    #[inline]
+    fn commit_plain(&self, guard: &mut Guard<'_>, batch: &mut Batch) -> Result<u64> {
+        let lsn = guard.commit(batch)?;
+        self.shared.large.note(batch);
+        Ok(lsn)
+    }
+
+    pub(crate) fn large(&self) -> &Large {
+        &self.shared.large
     }
 
     /// The shards on which [`cycle_shard`](crate::expire::cycle_shard) has something to do now: none while

@@ -219,6 +219,16 @@ impl<'e> Read<'e> {
         Key::new(self.around.place_seed, name)
     }
 
+    /// The seed of those choices: the same in all runs of the command, and in no other.
+    pub(crate) fn random_seed(&self) -> u64 {
+        self.around.random_seed
+    }
+
+    /// The copies of large values that are being made.
+    pub(crate) fn large(&self) -> &'e crate::large::Large {
+        self.shared.large()
+    }
+
     /// The seed of places, also of what orders the elements of a value by hash.
     pub(crate) fn place_seed(&self) -> u64 {
         self.around.place_seed

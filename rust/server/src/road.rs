@@ -24,7 +24,7 @@ use crate::server::Shared;
 use crate::session::Session;
 use crate::table::keyspec::Positions;
 use crate::table::{Entry, KeyPlan, Named};
-use forgekv_data::{Error, Key, Limits, Read, Store, Surroundings, WRONG_TYPE};
+use forgekv_data::{Error, Key, Limits, PREPARE, Read, Store, Surroundings, WRONG_TYPE};
 use forgekv_engine::{Batch, Guard, Loads, ShardSet};
 use forgekv_resp::{Proto, Reply};
 use smallvec::SmallVec;
@@ -257,6 +257,11 @@ fn run(
     };
     match attempt {
         Ok(done) => Outcome::Done(done),
+        Err((forgekv_engine::Error::Busy(PREPARE), _)) => {
+            // It is asked for again by the run that can wait for it.
+            drop(turn.store.preparations(once.random_seed));
+            Outcome::Long { shards, once, command: entry.id }
+        }
         Err((why, loads)) => {
             let command = entry.id;
             Outcome::Again(Box::new(Again { why, loads, shards, once, command }))
@@ -409,6 +414,7 @@ pub(crate) fn run_reserved(
     let keys = keys(entry, &words, store.place_seed());
     let mut shards = job.shards;
     let mut batch = Batch::new();
+    let _prepared = store.preparations(job.once.random_seed);
     loop {
         let call = Call {
             entry,
@@ -426,6 +432,12 @@ pub(crate) fn run_reserved(
             Ok(done) => return (out, done),
             Err((forgekv_engine::Error::NotHeld(_), _)) if shards != ShardSet::ALL => {
                 shards = ShardSet::ALL;
+            }
+            Err((forgekv_engine::Error::Busy(PREPARE), _)) => {
+                if let Err(e) = store.prepare(job.once.random_seed) {
+                    refuse(&mut Reply::new(&mut out, job.proto), &e);
+                    return (out, Done { lsn: store.engine().log_appended(), ..Done::default() });
+                }
             }
             Err((forgekv_engine::Error::Busy(shard), _)) => store.engine().wait_free_here(shard),
             Err((why, _)) => {

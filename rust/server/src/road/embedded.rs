@@ -9,7 +9,7 @@ use crate::commands::{Handler, args::wrong_number};
 use crate::table::{Entry, Named, Table};
 use forgekv_base::clock;
 use forgekv_base::rng::Rng;
-use forgekv_data::{Error, Limits, Store, Surroundings, expire};
+use forgekv_data::{Error, Limits, PREPARE, Store, Surroundings, expire};
 use forgekv_engine::disk::RealDisk;
 use forgekv_engine::{Batch, Error as EngineError, Options, ShardSet, SyncMode};
 use forgekv_resp::{Proto, Reply};
@@ -93,6 +93,7 @@ impl Embedded {
         let mut held = shards(entry, words, &keys);
         let once = Once { now_ms: clock::now_ms(), random_seed: self.rng.lock().next_u64() };
         let mut batch = Batch::new();
+        let _prepared = self.store.preparations(once.random_seed);
         loop {
             let call = Call { entry, words, keys: &keys, db, limits: &self.limits, once };
             let mut reply = Reply::new(out, Proto::Resp3);
@@ -107,6 +108,15 @@ impl Embedded {
                 Err((EngineError::NotHeld(_), _)) if held != ShardSet::ALL => {
                     held = ShardSet::ALL;
                     continue;
+                }
+                Err((EngineError::Busy(PREPARE), _)) => {
+                    match self.store.prepare(once.random_seed) {
+                        Ok(()) => continue,
+                        Err(e) => {
+                            out.clear();
+                            return refuse(&mut Reply::new(out, Proto::Resp3), &e);
+                        }
+                    }
                 }
                 Err((EngineError::Busy(shard), _)) => {
                     engine.wait_free_here(shard);
