@@ -84,9 +84,7 @@ pub(crate) fn write_value(
         Kind::Hash => kinds::hash(header, elements, now_ms, out, begin),
         Kind::List => kinds::list(header, elements, out, begin),
         Kind::Set => kinds::set(header, elements, out, begin),
-        Kind::ZSet => {
-            Err(Error::reply("ERR values of this type cannot be written in Redis's format yet"))
-        }
+        Kind::ZSet => kinds::zset(header, elements, out, begin),
         Kind::Stream => kinds::stream(header, elements, out, begin),
     }
 }

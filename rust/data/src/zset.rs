@@ -20,6 +20,7 @@ mod random;
 mod span;
 mod store;
 mod walk;
+mod whole;
 
 pub use combine::{Aggregate, Input, Operation, combine, intersection_size, judge};
 pub(crate) use exploded::MEMBER;
@@ -28,6 +29,7 @@ pub use span::{LexEnd, ScoreEnd, Span};
 pub use store::{Scored, store};
 pub(crate) use walk::members;
 pub use walk::{Range, Visit, range, scan};
+pub(crate) use whole::{len_of, members_of};
 
 use crate::error::{Error, Result};
 use crate::header::{Header, Kind};

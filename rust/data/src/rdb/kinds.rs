@@ -12,6 +12,7 @@ use crate::list;
 use crate::set;
 use crate::stream;
 use crate::string;
+use crate::zset;
 use forgekv_rdb::{Encoder, Nodes, NodesCount, StreamId, Type};
 use std::io;
 
@@ -105,6 +106,19 @@ pub(super) fn list(
     begin(out, Type::LIST).map_err(io)?;
     out.len(list::len_of(header)?).map_err(io)?;
     list::items_of(header, elements, &mut |item| out.string(item).map_err(io))
+}
+
+pub(super) fn zset(
+    header: &Header<'_>,
+    elements: &mut dyn Elements,
+    out: &mut Encoder<'_>,
+    begin: &mut Begin<'_>,
+) -> Result<()> {
+    begin(out, Type::ZSET).map_err(io)?;
+    out.len(zset::len_of(header)?).map_err(io)?;
+    zset::members_of(header, elements, &mut |member, score| {
+        out.string(member).and_then(|()| out.score(score)).map_err(io)
+    })
 }
 
 fn stream_id(id: stream::Id) -> StreamId {

@@ -9,6 +9,7 @@ use crate::set;
 use crate::stream;
 use crate::string;
 use crate::view::Write;
+use crate::zset;
 use forgekv_rdb::{Item, Kind, StreamId};
 
 /// A part is put into place when it has so many bytes.
@@ -51,6 +52,8 @@ pub(super) struct Part {
     texts: Texts,
     /// Of a hash: an expiry for each field.
     expiries: Vec<Option<u64>>,
+    /// Of a sorted set: a score for each member.
+    scores: Vec<f64>,
     /// Of a stream: what is to be done, one after the other.
     steps: Vec<Step>,
 }
@@ -104,12 +107,7 @@ impl Parts {
     pub(super) fn of(kind: Kind) -> Option<Parts> {
         let (group, consumer) = (Vec::new(), Vec::new());
         let part = Part::new(kind);
-        (!matches!(kind, Kind::ZSet | Kind::Module)).then_some(Parts {
-            part,
-            group,
-            consumer,
-            others: 0,
-        })
+        (kind != Kind::Module).then_some(Parts { part, group, consumer, others: 0 })
     }
 
     /// Takes an item.
@@ -117,7 +115,10 @@ impl Parts {
         let part = &mut self.part;
         match *item {
             Item::Text(text) | Item::Element(text) | Item::Member(text) => part.texts.push(text),
-            Item::Scored(member, _) => part.texts.push(member),
+            Item::Scored(member, score) => {
+                part.texts.push(member);
+                part.scores.push(score);
+            }
             Item::Field(field, value, expire_ms) => {
                 part.texts.push(field);
                 part.texts.push(value);
@@ -185,7 +186,13 @@ impl Parts {
 
 impl Part {
     fn new(kind: Kind) -> Part {
-        Part { kind, texts: Texts::default(), expiries: Vec::new(), steps: Vec::new() }
+        Part {
+            kind,
+            texts: Texts::default(),
+            expiries: Vec::new(),
+            scores: Vec::new(),
+            steps: Vec::new(),
+        }
     }
 
     /// The size in memory, about, in bytes.
@@ -208,9 +215,14 @@ impl Part {
                 list::push(w, key, list::End::Right, &texts, false)?;
                 Ok(true)
             }
+            Kind::ZSet => {
+                let pairs = self.scores.iter().copied().zip(texts.iter().copied());
+                let done = zset::add(w, key, zset::Conditions::default(), pairs)?;
+                Ok(done.added == texts.len() as u64)
+            }
             Kind::Hash => hash::load(w, key, &texts, &self.expiries),
             Kind::Stream => self.put_stream(w, key, &texts),
-            Kind::ZSet | Kind::Module => Ok(false),
+            Kind::Module => Ok(false),
         }
     }
 

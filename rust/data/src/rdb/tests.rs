@@ -8,6 +8,7 @@ use crate::list;
 use crate::set;
 use crate::string;
 use crate::testing::{Db, NOW};
+use crate::zset;
 use crate::{dbmap, digest, scan};
 use forgekv_base::rng::Rng;
 use forgekv_engine::disk::{Disk, SimDisk};
@@ -51,6 +52,7 @@ fn fill(db: &mut Db) {
     }
     fill_sets(db);
     fill_streams(db);
+    fill_zsets(db);
     fill_lists(db);
 }
 
@@ -80,6 +82,18 @@ fn fill_lists(db: &mut Db) {
             let end = if n % 2 == 0 { list::End::Left } else { list::End::Right };
             db.run(|w| list::push(w, key, end, &items, false)).unwrap();
         }
+    }
+}
+
+/// Sorted sets of each encoding.
+fn fill_zsets(db: &mut Db) {
+    let many: Vec<String> = (0..3_000).map(|n| format!("member {n}")).collect();
+    for (name, count) in [("zset", 5), ("large zset", 3_000)] {
+        let scores = [f64::NEG_INFINITY, f64::INFINITY, 0.1, -7.25, 1e300].into_iter();
+        let scores = scores.chain((0..).map(|n| f64::from(n % 700) / 8.0 - 20.0));
+        let key = db.key(name);
+        let pairs = scores.zip(many.iter().map(String::as_bytes)).take(count);
+        db.run(|w| zset::add(w, key, zset::Conditions::default(), pairs)).unwrap();
     }
 }
 
