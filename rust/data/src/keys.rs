@@ -17,8 +17,6 @@ use crate::view::{Read, Write, event_class};
 use crate::zset;
 use std::ops::{Bound, ControlFlow};
 
-/// No command stages more than this, in bytes: the log takes a batch whole.
-pub(crate) const STAGED_MAX: usize = 1 << 30;
 /// Elements that MEMORY USAGE looks at unless told.
 pub const USAGE_SAMPLES: u64 = 5;
 

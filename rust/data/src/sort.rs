@@ -14,6 +14,7 @@ use crate::place::Key;
 use crate::set;
 use crate::string;
 use crate::view::{Read, Write, event_class};
+use crate::zset;
 use forgekv_base::number;
 use std::cmp::Ordering;
 
@@ -188,7 +189,11 @@ fn ordered(r: &mut Read<'_>, key: Key<'_>, how: &Sort<'_>) -> Result<Vec<Vec<u8>
     match kind {
         Kind::List => list::range(r, key, 0, -1, &mut gathered)?,
         Kind::Set => set::all(r, key, &mut gathered)?,
-        Kind::ZSet => return Err(Error::reply("ERR SORT does not know sorted sets yet")),
+        Kind::ZSet => {
+            let all = zset::Range::of(zset::Span::Rank(0, -1));
+            let reverse = keeps && how.descending;
+            zset::range(r, key, &zset::Range { reverse, ..all }, &mut gathered)?;
+        }
         Kind::String | Kind::Hash | Kind::Stream => return Err(Error::WrongType),
     }
     let mut elements = gathered.0;
@@ -274,6 +279,17 @@ impl set::Visit for Gathered {
     }
 
     fn member(&mut self, member: &[u8]) -> Result<()> {
+        self.0.push(member.to_vec());
+        Ok(())
+    }
+}
+
+impl zset::Visit for Gathered {
+    fn len(&mut self, len: u64) {
+        self.0.reserve(len as usize);
+    }
+
+    fn member(&mut self, member: &[u8], _: f64) -> Result<()> {
         self.0.push(member.to_vec());
         Ok(())
     }

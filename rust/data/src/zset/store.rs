@@ -6,9 +6,11 @@ use super::packed::Buffer;
 use super::span::compare;
 use crate::error::{Error, Result};
 use crate::header::{Header, Kind, encoding};
-use crate::keys::STAGED_MAX;
 use crate::place::Key;
 use crate::view::{Write, event_class};
+
+/// No command stages a larger result, in bytes: the log takes a batch whole.
+const STAGED_MAX: usize = 1 << 30;
 
 /// A member with its score.
 #[derive(Debug, Clone, PartialEq)]
