@@ -10,6 +10,7 @@ use crate::header::{Header, Kind};
 use crate::place::Key;
 use crate::record::{ElementKey, HeaderKey};
 use crate::store::Store;
+use crate::zset;
 
 /// Where a record is looked up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,13 +35,13 @@ impl Spot {
                 let header = Header::decode(bytes).ok()?;
                 Some((header.kind, header.generation()?))
             })?;
-        let hash = match kind {
-            Kind::Hash | Kind::Set => {
-                let sub = hash::sub_key(store.place_seed(), element);
-                ElementKey::new(generation, &sub).hash()
-            }
-            _ => return None,
+        let seed = store.place_seed();
+        let record = match kind {
+            Kind::Hash | Kind::Set => ElementKey::new(generation, &hash::sub_key(seed, element)),
+            Kind::ZSet => ElementKey::new(generation, &zset::sub_key(seed, element)),
+            Kind::String | Kind::List | Kind::Stream => return None,
         };
+        let hash = record.hash();
         Some(Spot { shard, hash })
     }
 

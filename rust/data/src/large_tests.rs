@@ -66,7 +66,7 @@ fn a_source_that_changes_is_copied_as_it_is_in_the_end() {
         let (from, to) = (db.key("source"), db.key("target"));
         let seed = 1 << 40;
         let rename = round % 2 == 0 && from.shard() != to.shard();
-        let mut run = |db: &mut Db| {
+        let run = |db: &mut Db| {
             attempt(db, seed, |w| {
                 if rename {
                     keys::rename(w, from, to, false)

@@ -216,20 +216,6 @@ impl Tree {
         Ok(self.rank(r, owner, probe)?.0)
     }
 
-    /// The number of items that are not greater than `probe`, of a sorted tree.
-    ///
-    /// # Errors
-    /// `Again`, or damage.
-    pub(crate) fn upper_bound(
-        &self,
-        r: &mut Read<'_>,
-        owner: Key<'_>,
-        probe: &[u8],
-    ) -> Result<u64> {
-        let (position, found) = self.rank(r, owner, probe)?;
-        Ok(position + u64::from(found))
-    }
-
     /// The position of an item of a sorted tree, if it is there.
     ///
     /// # Errors

@@ -23,7 +23,7 @@ mod walk;
 mod whole;
 
 pub use combine::{Aggregate, Input, Operation, combine, intersection_size, judge};
-pub(crate) use exploded::MEMBER;
+pub(crate) use exploded::{MEMBER, sub_key};
 pub use random::random;
 pub use span::{LexEnd, ScoreEnd, Span};
 pub use store::{Scored, store};

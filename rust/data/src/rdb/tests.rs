@@ -24,7 +24,7 @@ fn fill(db: &mut Db) {
     for (name, len) in
         [("raw", 100usize), ("whole", 100_000), ("chunks", 300_000), ("huge", 5 << 20)]
     {
-        let value: Vec<u8> = (0..len).map(|i| (i * i >> 7) as u8).collect();
+        let value: Vec<u8> = (0..len).map(|i| ((i * i) >> 7) as u8).collect();
         let key = db.key(name);
         db.run(|w| string::set(w, key, &value, None)).unwrap();
     }

@@ -64,6 +64,11 @@ impl Sub {
     }
 }
 
+/// The sub-key of a member's record.
+pub(crate) fn sub_key(seed: u64, member: &[u8]) -> impl std::ops::Deref<Target = [u8]> + use<> {
+    Sub::new(seed, member).0
+}
+
 /// A member's sub-key taken apart: hash and member.
 pub(super) fn parse_sub(sub: &[u8]) -> Result<(u64, &[u8])> {
     let parse = || {
