@@ -135,9 +135,9 @@ impl Db {
             for i in 0..n {
                 w.put_element(key, generation, &i.to_be_bytes(), format!("v{i}").as_bytes());
             }
-            let body = exploded_body(generation, u64::from(n), b"more");
+            let body = exploded_body(generation, u64::from(n), b"\0more");
             let header = Header {
-                kind: Kind::Stream,
+                kind: Kind::Set,
                 encoding: encoding::EXPLODED,
                 expire_ms: None,
                 body: &body,
@@ -157,7 +157,7 @@ impl Db {
                 let (generation, count, more) = header.exploded()?;
                 (generation, count, more.to_vec())
             };
-            assert_eq!(more, b"more");
+            assert_eq!(more, b"\0more");
             let mut found = Vec::new();
             let all = (Bound::Unbounded, Bound::Unbounded);
             w.scan_elements(key, generation, all.0, all.1, false, &mut |_, value| {
