@@ -4,9 +4,11 @@
 //! with. A client that does not read its answers is not read from, beyond a limit it is closed.
 
 use crate::config::Config;
+use crate::pubsub::Encoded;
 use crate::road::Done;
 use crate::session::{Client, Session};
 use crate::worker::Worker;
+use forgekv_base::clock;
 use serving::Serving;
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -87,6 +89,9 @@ pub(crate) struct Connection {
     is_killed: Cell<bool>,
     /// Since when the output has been over the soft limit; 0: it is not.
     over_since_ms: Cell<u64>,
+    /// What others sent while a command of this client is run elsewhere: it goes out behind the reply, which
+    /// may be older than it (a cached value and its invalidation must not change places).
+    held: RefCell<Option<Vec<u8>>>,
 }
 
 /// Begins to serve a connection.
@@ -116,6 +121,7 @@ pub(crate) fn start(
         is_awaited: Cell::new(false),
         is_killed: Cell::new(false),
         over_since_ms: Cell::new(0),
+        held: RefCell::default(),
     });
     let authenticated = worker.settings().config.requirepass.is_empty();
     let serving = Serving::new(worker, &connection, Session::new(client, authenticated));
@@ -155,6 +161,61 @@ impl Connection {
         }
         if done.misses > 0 {
             worker.stats.keyspace_misses.add(done.misses);
+        }
+    }
+
+    /// Appends what somebody else has for this client, which may leave when the log is written (or synced) up
+    /// to `lsn`. A client that does not read what it is sent is closed here, without waiting for the next look
+    /// at it.
+    pub(crate) fn push(
+        self: &Rc<Self>,
+        worker: &Worker,
+        config: &Config,
+        lsn: u64,
+        len: usize,
+        append: impl FnOnce(&mut Vec<u8>),
+    ) {
+        if self.is_killed.get() {
+            return;
+        }
+        self.lsn.set(self.lsn.get().max(lsn));
+        let mut held = self.held.borrow_mut();
+        let mut output = self.output.borrow_mut();
+        let into = held.as_mut().unwrap_or(&mut output);
+        // As small as the message, and then larger as more come: many connections get few bytes each.
+        into.reserve(len);
+        append(into);
+        let unread = output.len() + held.as_ref().map_or(0, Vec::len);
+        let is_held = held.is_some();
+        drop((held, output));
+        self.client.output_bytes.store(unread as u64, Relaxed);
+        self.look_at_output(unread as u64, config, clock::now_ms);
+        if !is_held && !self.is_killed.get() {
+            worker.queue(self);
+        }
+    }
+
+    /// As [`push`](Self::push), of a message to subscribers.
+    pub(crate) fn push_message(
+        self: &Rc<Self>,
+        worker: &Worker,
+        config: &Config,
+        lsn: u64,
+        message: &Encoded,
+    ) {
+        let resp3 = self.client.resp3.load(Relaxed);
+        self.push(worker, config, lsn, message.len(), |out| message.append_to(out, resp3));
+    }
+
+    /// From here on what others send waits.
+    fn hold(&self) {
+        self.held.borrow_mut().get_or_insert_default();
+    }
+
+    /// Ends what [`hold`](Self::hold) began.
+    fn release(&self) {
+        if let Some(held) = self.held.take() {
+            self.output.borrow_mut().extend_from_slice(&held);
         }
     }
 
@@ -234,13 +295,22 @@ impl Connection {
             return self.kill();
         }
         let bytes = self.output.borrow().len() as u64;
-        let limit = config.client_output_buffer_limit.normal;
+        self.look_at_output(bytes, config, || now_ms);
+    }
+
+    /// Closes the client if it leaves too much unread.
+    fn look_at_output(&self, bytes: u64, config: &Config, now_ms: impl FnOnce() -> u64) {
+        let limits = &config.client_output_buffer_limit;
+        let limit = if self.client.is_subscriber() { limits.pubsub } else { limits.normal };
         if limit.soft_bytes == 0 || bytes <= limit.soft_bytes {
             self.over_since_ms.set(0);
-        } else if self.over_since_ms.get() == 0 {
-            self.over_since_ms.set(now_ms.max(1));
-        } else if now_ms.saturating_sub(self.over_since_ms.get()) > limit.soft_seconds * 1000 {
-            self.close_for_output(bytes);
+        } else {
+            let (now_ms, since_ms) = (now_ms().max(1), self.over_since_ms.get());
+            if since_ms == 0 {
+                self.over_since_ms.set(now_ms);
+            } else if now_ms.saturating_sub(since_ms) > limit.soft_seconds * 1000 {
+                return self.close_for_output(bytes);
+            }
         }
         if limit.hard_bytes > 0 && bytes > limit.hard_bytes {
             self.close_for_output(bytes);
@@ -249,7 +319,7 @@ impl Connection {
 
     fn close_for_output(&self, bytes: u64) {
         tracing::warn!(
-            "client {} at {} is closed: it left {bytes} bytes of replies unread",
+            "client {} at {} is closed: it left {bytes} bytes unread",
             self.client.id,
             self.client.address
         );

@@ -104,9 +104,13 @@ pub struct Clients {
     /// Bytes in the buffers of all.
     pub buffer_bytes: Option<u64>,
     /// Channels with subscribers.
-    pub pubsub_channels: Option<u64>,
+    pub pubsub_channels: u64,
     /// Patterns with subscribers.
-    pub pubsub_patterns: Option<u64>,
+    pub pubsub_patterns: u64,
+    /// Shard channels with subscribers.
+    pub pubsub_shard_channels: u64,
+    /// Clients that have subscribed to anything.
+    pub pubsub: u64,
 }
 
 /// What the persistence section says of snapshots.

@@ -6,6 +6,7 @@ mod connection;
 mod housekeeping;
 pub mod info;
 mod listener;
+mod pubsub;
 mod road;
 mod saves;
 mod server;

@@ -323,6 +323,7 @@ impl Door {
             output_bytes: AtomicU64::new(0),
             names: Mutex::new(Names::default()),
             is_closing: AtomicBool::new(false),
+            ..Client::default()
         });
         self.server.clients.add(client.clone());
         mailbox.connections.fetch_add(1, Relaxed);

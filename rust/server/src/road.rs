@@ -530,6 +530,10 @@ fn gate<'t>(
         turn.stats.rejected(entry.id);
         return Err(NOAUTH.as_bytes().into());
     }
+    if session.only_subscribes() && !entry.flags.has(Flags::SUBSCRIBER) {
+        turn.stats.rejected(entry.id);
+        return Err(only_subscribes(&entry.name).into_bytes().into());
+    }
     if entry.flags.has(Flags::GROWS) && config.is_below_floor() {
         turn.stats.rejected(entry.id);
         return Err(OOM.as_bytes().into());
@@ -539,6 +543,13 @@ fn gate<'t>(
 
 const NOAUTH: &str = "NOAUTH Authentication required.";
 const OOM: &str = "OOM command not allowed when used memory > 'maxmemory'.";
+fn only_subscribes(name: &str) -> String {
+    format!(
+        "ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are \
+         allowed in this context"
+    )
+}
+
 const DEBUG_REFUSED: &str = "ERR DEBUG command not allowed. If the enable-debug-command option is \
      set to \"local\", you can run it from a local connection, otherwise you need to set this option \
      in the configuration file, and then restart the server.";

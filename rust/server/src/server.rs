@@ -9,6 +9,7 @@ use crate::config::{Apply, Config, Handle, LogLevel, Part, machine};
 use crate::housekeeping::Housekeeping;
 use crate::info::{Allocator, Identity, MemoryWatch, Stats, random_id};
 use crate::listener::Listeners;
+use crate::pubsub::PubSub;
 use crate::saves::Saves;
 use crate::session::Clients;
 use crate::table::Table;
@@ -86,6 +87,7 @@ pub(crate) struct Shared {
     pub(crate) memory: MemoryWatch,
     pub(crate) allocator: Arc<dyn Allocator>,
     pub(crate) mailboxes: Vec<Arc<Mailbox>>,
+    pub(crate) pubsub: PubSub,
     pub(crate) saves: Saves,
     pub(crate) disk: Arc<dyn Disk>,
     set_log_level: Box<dyn Fn(LogLevel) + Send + Sync>,
@@ -147,6 +149,7 @@ impl Server {
             memory: MemoryWatch::default(),
             allocator,
             mailboxes: (0..workers).map(|_| Arc::default()).collect(),
+            pubsub: PubSub::new(workers),
             saves: Saves::new(now_us / 1_000_000),
             disk,
             set_log_level,
@@ -177,7 +180,7 @@ impl Server {
             let (shared, mailbox) = (self.shared.clone(), mailbox.clone());
             let thread =
                 std::thread::Builder::new().name(format!("forgekv-{n}")).spawn(move || {
-                    let ended = worker::run(shared.clone(), stats, mailbox);
+                    let ended = worker::run(shared.clone(), n, stats, mailbox);
                     if let Err(e) = ended {
                         tracing::error!("a worker ended: {e}");
                         shared.request_stop();

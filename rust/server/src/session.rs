@@ -5,6 +5,8 @@
 //! worker a plain store, names behind a lock that is taken when they change.
 
 use crate::config::Config;
+use crate::pubsub::{Kind, Subscriptions};
+use crate::server::Shared;
 use forgekv_resp::Proto;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -34,11 +36,22 @@ pub(crate) struct Session {
     /// Whether it has authenticated, or need not have when it came.
     pub(crate) authenticated: bool,
     pub(crate) replies: Replies,
+    pub(crate) subscriptions: Subscriptions,
+    /// What the command answered are pushes, which CLIENT REPLY does not silence.
+    pub(crate) was_pushed: bool,
 }
 
 impl Session {
     pub(crate) fn new(client: Arc<Client>, authenticated: bool) -> Session {
-        Session { client, db: 0, proto: Proto::Resp2, authenticated, replies: Replies::default() }
+        Session {
+            client,
+            db: 0,
+            proto: Proto::Resp2,
+            authenticated,
+            replies: Replies::default(),
+            subscriptions: Subscriptions::default(),
+            was_pushed: false,
+        }
     }
 
     /// Chooses a database.
@@ -51,6 +64,17 @@ impl Session {
     pub(crate) fn set_proto(&mut self, proto: Proto) {
         self.proto = proto;
         self.client.resp3.store(proto == Proto::Resp3, Relaxed);
+    }
+
+    /// Undoes what others know of this session: it ends, or begins anew.
+    pub(crate) fn leave(&mut self, server: &Shared) {
+        server.pubsub.leave(&self.client, &mut self.subscriptions);
+    }
+
+    /// Whether only commands on subscriptions may be called. RESP3 can tell messages from replies, RESP2 can't.
+    #[inline]
+    pub(crate) fn only_subscribes(&self) -> bool {
+        self.proto == Proto::Resp2 && self.subscriptions.any()
     }
 
     /// RESET: as if the client had just come.
@@ -74,7 +98,7 @@ pub(crate) struct Names {
 }
 
 /// One client, as everybody may see it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Client {
     /// Counts up; never used twice.
     pub(crate) id: u64,
@@ -101,6 +125,8 @@ pub(crate) struct Client {
     pub(crate) input_room: AtomicU64,
     /// Bytes of replies not yet taken.
     pub(crate) output_bytes: AtomicU64,
+    /// What it has subscribed to: channels, patterns, shard channels.
+    pub(crate) subscriptions: [AtomicU32; 3],
     pub(crate) names: Mutex<Names>,
     /// It is about to be closed.
     pub(crate) is_closing: AtomicBool,
@@ -110,6 +136,21 @@ pub(crate) struct Client {
 pub(crate) const NO_COMMAND: u32 = u32::MAX;
 
 impl Client {
+    /// How many subscriptions of a kind it has.
+    pub(crate) fn counts(&self, kind: Kind) -> &AtomicU32 {
+        let [channels, patterns, shards] = &self.subscriptions;
+        match kind {
+            Kind::Channel => channels,
+            Kind::Pattern => patterns,
+            Kind::Shard => shards,
+        }
+    }
+
+    /// Whether it has subscribed to anything.
+    pub(crate) fn is_subscriber(&self) -> bool {
+        self.subscriptions.iter().any(|count| count.load(Relaxed) > 0)
+    }
+
     /// Bytes that this client takes.
     pub(crate) fn memory(&self) -> u64 {
         let buffers = self.input_bytes.load(Relaxed)
@@ -124,6 +165,7 @@ impl Client {
         let seconds = |since: u64| now_ms.saturating_sub(since) / 1000;
         let mut flags = String::new();
         for (set, letter) in [
+            (self.is_subscriber(), 'P'),
             (self.is_closing.load(Relaxed), 'c'),
             (self.is_unix, 'U'),
             (self.no_evict.load(Relaxed), 'e'),
@@ -145,12 +187,15 @@ impl Client {
         line.extend_from_slice(&names.name);
         line.extend_from_slice(
             format!(
-                " age={} idle={} flags={flags} db={} sub=0 psub=0 ssub=0 multi=-1 qbuf={} qbuf-free={} \
+                " age={} idle={} flags={flags} db={} sub={} psub={} ssub={} multi=-1 qbuf={} qbuf-free={} \
                  argv-mem=0 multi-mem=0 obl={output} oll=0 omem={output} tot-mem={} events=r cmd={command_name} \
                  user=default redir=-1 resp={} lib-name=",
                 seconds(self.since_ms),
                 seconds(self.heard_ms.load(Relaxed)),
                 self.db.load(Relaxed),
+                self.counts(Kind::Channel).load(Relaxed),
+                self.counts(Kind::Pattern).load(Relaxed),
+                self.counts(Kind::Shard).load(Relaxed),
                 self.input_bytes.load(Relaxed),
                 self.input_room.load(Relaxed),
                 self.memory(),

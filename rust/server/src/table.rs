@@ -145,6 +145,7 @@ impl Entry {
         for (flag, name) in [
             (Flags::GROWS, "denyoom"),
             (Flags::OPERATOR, "admin"),
+            (Flags::PUBSUB, "pubsub"),
             (Flags::NOSCRIPT, "noscript"),
             (Flags::LOADING, "loading"),
             (Flags::STALE, "stale"),
@@ -180,9 +181,14 @@ impl Entry {
                 "generic" => Some("keyspace"),
                 "sorted-set" => Some("sortedset"),
                 "transactions" => Some("transaction"),
+                // By its flag: HELP does not belong to it.
+                "pubsub" => None,
                 "server" | "cluster" => None,
                 other => Some(other),
             });
+        }
+        if self.flags.has(Flags::PUBSUB) {
+            names.push("pubsub");
         }
         if self.flags.has(Flags::KEYSPACE) {
             names.push("keyspace");
@@ -338,7 +344,7 @@ impl Table {
             _ => grammar::arity(&grammar, name_words),
         });
         let plan = match specs.as_slice() {
-            [] => KeyPlan::None,
+            specs if specs.iter().all(KeySpec::is_not_key) => KeyPlan::None,
             [
                 KeySpec {
                     begin: keyspec::Begin::Index(first),

@@ -16,6 +16,7 @@
 use crate::config;
 use crate::connection::{self, Connection, Socket};
 use crate::info::WorkerStats;
+use crate::pubsub::Message;
 use crate::road::Settings;
 use crate::server::Shared;
 use crate::session::Client;
@@ -50,6 +51,11 @@ pub(crate) enum Mail {
     Serve(Socket, Arc<Client>),
     /// Close this connection at once.
     Close(u64),
+    /// Append this to a client's output. It may leave when the log is written (with `Always`: synced) up to
+    /// `lsn`. A client that is gone gets nothing.
+    Push { client: u64, bytes: Arc<[u8]>, lsn: u64 },
+    /// Append this to the outputs of those who have subscribed to it.
+    Publish(Arc<Message>),
     /// Let go of the store: it is to be closed.
     Store,
     /// End.
@@ -85,7 +91,7 @@ impl Mailbox {
         self.bell.notify_one();
     }
 
-    fn take(&self) -> Vec<Mail> {
+    pub(crate) fn take(&self) -> Vec<Mail> {
         if self.has_mail.load(Ordering::Acquire) && self.has_mail.swap(false, Ordering::AcqRel) {
             std::mem::take(&mut *self.mail.lock())
         } else {
@@ -97,6 +103,8 @@ impl Mailbox {
 /// A worker's own state.
 pub(crate) struct Worker {
     pub(crate) server: Arc<Shared>,
+    /// Counted from 0.
+    number: usize,
     pub(crate) stats: Arc<WorkerStats>,
     mailbox: Arc<Mailbox>,
     /// `None` while it is being opened again.
@@ -128,6 +136,7 @@ pub(crate) struct Scratch {
 /// The event loop could not be made.
 pub(crate) fn run(
     server: Arc<Shared>,
+    number: usize,
     stats: Arc<WorkerStats>,
     mailbox: Arc<Mailbox>,
 ) -> io::Result<()> {
@@ -140,6 +149,7 @@ pub(crate) fn run(
     let settings = Rc::new(Settings::of(reader.get()));
     let store = server.store();
     let worker = Rc::new(Worker {
+        number,
         stats,
         mailbox,
         store: RefCell::new(store),
@@ -181,6 +191,8 @@ async fn desk(worker: Rc<Worker>) {
                         connection.kill();
                     }
                 }
+                Mail::Push { client, bytes, lsn } => worker.push(client, &bytes, lsn),
+                Mail::Publish(message) => worker.deliver(&message),
                 Mail::Store => {
                     let store = worker.server.store();
                     *worker.store.borrow_mut() = store;
@@ -238,6 +250,27 @@ impl Worker {
         }
     }
 
+    fn push(&self, client: u64, bytes: &[u8], lsn: u64) {
+        let connection = self.connections.borrow().get(&client).cloned();
+        if let Some(connection) = connection {
+            let config = &self.settings().config;
+            let append = |out: &mut Vec<u8>| out.extend_from_slice(bytes);
+            connection.push(self, config, lsn, bytes.len(), append);
+        }
+    }
+
+    /// Gives a message to those of this worker's clients that have subscribed to it.
+    fn deliver(&self, message: &Message) {
+        let settings = self.settings();
+        let connections = self.connections.borrow();
+        let Some(receivers) = self.server.pubsub.receivers(self.number) else { return };
+        receivers.lock().deliver(message, |client, encoded| {
+            if let Some(connection) = connections.get(&client) {
+                connection.push_message(self, &settings.config, message.lsn, encoded);
+            }
+        });
+    }
+
     /// A connection has ended.
     pub(crate) fn gone(&self, id: u64) {
         self.connections.borrow_mut().remove(&id);
@@ -259,7 +292,7 @@ impl Worker {
     /// Takes a buffer back that is not needed now.
     pub(crate) fn give_buffer(&self, mut buffer: Vec<u8>) {
         let mut buffers = self.buffers.borrow_mut();
-        if buffers.len() < KEPT_BUFFERS && (1..=KEPT_BYTES).contains(&buffer.capacity()) {
+        if buffers.len() < KEPT_BUFFERS && (READ_BYTES..=KEPT_BYTES).contains(&buffer.capacity()) {
             buffer.clear();
             buffers.push(buffer);
         }

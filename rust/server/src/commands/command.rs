@@ -65,6 +65,8 @@ impl Flags {
     pub(crate) const SWEEP: Flags = Flags(1 << 20);
     pub(crate) const SEES_DATA: Flags = Flags(1 << 21);
     pub(crate) const BLOCKING: Flags = Flags(1 << 22);
+    pub(crate) const PUBSUB: Flags = Flags(1 << 23);
+    pub(crate) const SUBSCRIBER: Flags = Flags(1 << 24);
 
     /// Whether all bits of `other` are set.
     #[inline]
@@ -243,6 +245,16 @@ impl Command {
     /// For operators: flag `admin`, categories @admin and @dangerous.
     pub(crate) const fn operator(self) -> Command {
         self.flag(Flags::OPERATOR)
+    }
+
+    /// Deals with subscriptions: flag `pubsub` and category @pubsub, any time.
+    pub(crate) const fn pubsub(self) -> Command {
+        self.flag(Flags::PUBSUB).loading().stale()
+    }
+
+    /// May be called by a client that listens to messages in RESP2.
+    pub(crate) const fn subscriber(self) -> Command {
+        self.flag(Flags::SUBSCRIBER)
     }
 
     /// Category @dangerous.

@@ -16,6 +16,7 @@ pub(crate) const FAMILY: Family = Family::new(
     &[
         admin("PING", ping, "[message]")
             .fast()
+            .subscriber()
             .since("1.0.0")
             .about("Answers PONG, or the message.")
             .complexity("O(1)")
@@ -28,12 +29,14 @@ pub(crate) const FAMILY: Family = Family::new(
             .about("Answers the message.")
             .complexity("O(1)"),
         entrance("QUIT", quit, "")
+            .subscriber()
             .arity(-1)
             .since("1.0.0")
             .about("Closes the connection after the answer.")
             .complexity("O(1)")
             .deprecated("7.2.0", "just closing the connection"),
         entrance("RESET", reset, "")
+            .subscriber()
             .since("6.2.0")
             .about("Makes the connection as if it were new.")
             .complexity("O(1)"),
@@ -65,11 +68,17 @@ const fn entrance(
     admin(name, handler, syntax).fast().loading().stale().noscript().no_auth().allow_busy()
 }
 
-fn ping(_: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+fn ping(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     if args.remaining() > 1 {
         return Err(args.wrong_number());
     }
     match args.peek() {
+        // Looks like a message, for clients that expect nothing else.
+        message if ctx.session.only_subscribes() => {
+            reply.array(2);
+            reply.bulk(b"pong");
+            reply.bulk(message.unwrap_or_default());
+        }
         Some(message) => reply.bulk(message),
         None => reply.simple("PONG"),
     }
@@ -88,6 +97,7 @@ fn quit(ctx: &mut Admin<'_>, _: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<
 }
 
 fn reset(ctx: &mut Admin<'_>, _: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+    ctx.session.leave(ctx.server);
     ctx.session.reset(&ctx.settings.config);
     reply.set_proto(Proto::Resp2);
     reply.simple("RESET");

@@ -25,6 +25,7 @@ mod hyperloglog;
 mod introspect;
 mod keys;
 mod list;
+mod pubsub;
 mod server;
 mod set;
 mod sort;
@@ -49,5 +50,6 @@ pub(crate) const FAMILIES: &[&Family] = &[
     &keys::FAMILY,
     &sort::FAMILY,
     &connection::FAMILY,
+    &pubsub::FAMILY,
     &server::FAMILY,
 ];

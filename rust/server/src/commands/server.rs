@@ -5,6 +5,7 @@
 use super::command::HELP;
 use super::{Args, Command, Family, admin, container};
 use crate::info::{self, Clients, Database, Snapshot, Storage};
+use crate::pubsub::Kind;
 use crate::road::{Admin, Then};
 use crate::saves;
 use crate::server::Shared;
@@ -168,8 +169,10 @@ fn info(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Resu
             max_input_buffer: most(|c| c.input_bytes.load(Relaxed)),
             max_output_buffer: most(|c| c.output_bytes.load(Relaxed)),
             buffer_bytes: Some(clients.iter().map(|c| c.memory()).sum()),
-            pubsub_channels: None,
-            pubsub_patterns: None,
+            pubsub_channels: server.pubsub.len(Kind::Channel) as u64,
+            pubsub_patterns: server.pubsub.len(Kind::Pattern) as u64,
+            pubsub_shard_channels: server.pubsub.len(Kind::Shard) as u64,
+            pubsub: server.pubsub.clients() as u64,
         },
         storage: Storage::of(ctx.store.engine()),
         saves: server.saves.figures(server.stats.changes()),

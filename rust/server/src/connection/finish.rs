@@ -108,6 +108,7 @@ impl Serving {
         let settings = Settings::clone(&self.worker.settings());
         let (command, proto) = (job.command, job.proto);
         let started_us = clock::monotonic_us();
+        self.connection.hold();
         let ran = tokio::task::spawn_blocking(move || {
             road::run_reserved(&server, &store, &settings, &job)
         })
@@ -129,6 +130,8 @@ impl Serving {
         let settings = self.worker.settings();
         account(&self.worker, &self.session, &output, mark, started_us, &settings);
         silence(&mut self.session, &mut output, mark);
+        drop(output);
+        self.connection.release();
         Outcome::Done(done)
     }
 

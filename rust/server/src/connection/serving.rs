@@ -112,6 +112,7 @@ impl Serving {
         }
         self.worker.queue(&self.connection);
         self.worker.give_buffer(std::mem::take(&mut self.input));
+        self.session.leave(&self.worker.server);
         self.say_goodbye().await;
         self.worker.gone(self.session.client.id);
     }
@@ -451,11 +452,14 @@ pub(super) fn account(
 /// Takes a reply back that the client does not want (CLIENT REPLY).
 #[inline]
 pub(super) fn silence(session: &mut Session, output: &mut Vec<u8>, mark: usize) {
+    let was_pushed = std::mem::take(&mut session.was_pushed);
     match session.replies {
         Replies::On => return,
         Replies::Off => {}
         Replies::SkipNext => session.replies = Replies::Skip,
         Replies::Skip => session.replies = Replies::On,
     }
-    output.truncate(mark);
+    if !was_pushed {
+        output.truncate(mark);
+    }
 }

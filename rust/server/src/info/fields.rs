@@ -50,6 +50,7 @@ pub(super) const SECTIONS: &[Section] = &[
         ("client_recent_max_input_buffer", |s| s.clients.max_input_buffer.into()),
         ("client_recent_max_output_buffer", |s| s.clients.max_output_buffer.into()),
         ("blocked_clients", |s| s.clients.blocked.into()),
+        ("pubsub_clients", |s| s.clients.pubsub.into()),
     ]},
     Section { title: "Memory", shown: Shown::Always, lines: none, figures: &[
         ("used_memory", |s| s.memory.allocator.allocated.into()),
@@ -141,6 +142,7 @@ pub(super) const SECTIONS: &[Section] = &[
         ("keyspace_misses", |s| s.totals.keyspace_misses.into()),
         ("pubsub_channels", |s| s.clients.pubsub_channels.into()),
         ("pubsub_patterns", |s| s.clients.pubsub_patterns.into()),
+        ("pubsubshard_channels", |s| s.clients.pubsub_shard_channels.into()),
         ("latest_fork_usec", |_| 0u64.into()),
         ("total_forks", |_| 0u64.into()),
         ("total_error_replies", |s| s.totals.error_replies.into()),

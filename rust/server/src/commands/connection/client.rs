@@ -102,11 +102,30 @@ fn info(ctx: &mut Admin<'_>, _: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<
     Ok(())
 }
 
-/// A type of client. All that can be connected are normal: there are no replicas and no subscribers.
-fn is_normal(word: &[u8]) -> Result<bool> {
+/// A type of client.
+#[derive(Debug, Clone, Copy)]
+enum Type {
+    Normal,
+    PubSub,
+    /// Links of replication, of which there are none.
+    Replication,
+}
+
+impl Type {
+    fn fits(self, client: &Client) -> bool {
+        match self {
+            Type::Normal => !client.is_subscriber(),
+            Type::PubSub => client.is_subscriber(),
+            Type::Replication => false,
+        }
+    }
+}
+
+fn type_of(word: &[u8]) -> Result<Type> {
     match word.to_ascii_lowercase().as_slice() {
-        b"normal" => Ok(true),
-        b"master" | b"slave" | b"replica" | b"pubsub" => Ok(false),
+        b"normal" => Ok(Type::Normal),
+        b"pubsub" => Ok(Type::PubSub),
+        b"master" | b"slave" | b"replica" => Ok(Type::Replication),
         _ => {
             let word = String::from_utf8_lossy(word);
             Err(Error::reply(format!("ERR Unknown client type '{word}'")))
@@ -117,8 +136,8 @@ fn is_normal(word: &[u8]) -> Result<bool> {
 fn list(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     let mut clients = ctx.server.clients.all();
     if args.option("TYPE") {
-        let keep = is_normal(args.next()?)?;
-        clients.retain(|_| keep);
+        let kind = type_of(args.next()?)?;
+        clients.retain(|client| kind.fits(client));
         args.end()?;
     } else if args.option("ID") {
         let mut ids = Vec::new();
@@ -138,7 +157,7 @@ fn list(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Resu
 #[derive(Default)]
 struct Filter<'a> {
     id: Option<u64>,
-    normal: Option<bool>,
+    kind: Option<Type>,
     address: Option<&'a [u8]>,
     local_address: Option<&'a [u8]>,
     max_age_s: Option<u64>,
@@ -148,7 +167,7 @@ struct Filter<'a> {
 impl Filter<'_> {
     fn fits(&self, client: &Client, me: u64, now_ms: u64) -> bool {
         self.id.is_none_or(|id| id == client.id)
-            && self.normal.unwrap_or(true)
+            && self.kind.is_none_or(|kind| kind.fits(client))
             && self.address.is_none_or(|address| address == client.address.as_bytes())
             && self.local_address.is_none_or(|address| address == client.local_address.as_bytes())
             && self.max_age_s.is_none_or(|s| now_ms.saturating_sub(client.since_ms) / 1000 >= s)
@@ -174,7 +193,7 @@ fn kill(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Resu
             let id = id.ok_or(Error::reply("ERR client-id should be greater than 0"))?;
             filter.id = Some(id as u64);
         } else if args.option("TYPE") {
-            filter.normal = Some(is_normal(args.next()?)?);
+            filter.kind = Some(type_of(args.next()?)?);
         } else if args.option("USER") {
             let user = args.next()?;
             if user != b"default" {
