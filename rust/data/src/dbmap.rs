@@ -232,7 +232,11 @@ pub fn flush(w: &mut Write<'_>, logical: Option<u32>) -> Result<()> {
         (0..record.ids.len())
             .filter(|&n| logical.is_none_or(|db| db as usize == n))
             .try_for_each(|n| record.renew(n))
-    })
+    })?;
+    (0..w.databases())
+        .filter(|&db| logical.is_none_or(|only| only == db))
+        .for_each(|db| w.touch_database(db));
+    Ok(())
 }
 
 /// Swaps two databases.
@@ -245,7 +249,12 @@ pub fn swap(w: &mut Write<'_>, a: u32, b: u32) -> Result<()> {
             record.ids.swap(a as usize, b as usize);
         }
         Ok(())
-    })
+    })?;
+    if a != b {
+        w.touch_database(a);
+        w.touch_database(b);
+    }
+    Ok(())
 }
 
 fn change(w: &mut Write<'_>, change: impl FnOnce(&mut Record) -> Result<()>) -> Result<()> {

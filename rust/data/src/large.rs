@@ -35,6 +35,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// Stands for the shard in `Busy` when a command needs a value that is too large for one batch: let
 /// [`Store::prepare`] make it, with no shard held, and run the command again.
 pub const PREPARE: u8 = u8::MAX - 2;
+/// Stands for the shard in `Busy` when a part of a command takes its time: it belongs on a thread that may wait.
+pub const ELSEWHERE: u8 = u8::MAX - 3;
 /// A command stages no more of a copy than this, in bytes.
 const STAGED_MAX: usize = 256 << 10;
 /// Elements are copied in pieces of about this size, in bytes: the shards are held for no more.
@@ -389,6 +391,7 @@ impl Store {
                 random_seed: 0,
                 place_seed: self.place_seed(),
                 events: 0,
+                interest: forgekv_engine::ShardSet::default(),
             };
             let mut w = self.write(guard, Batch::new(), around);
             w.enter_physical(hidden);

@@ -39,8 +39,8 @@ pub use error::{
     Error, NO_SUCH_KEY, NOT_A_FLOAT, NOT_AN_INTEGER, OVERFLOW, Result, SYNTAX, WRONG_TYPE,
 };
 pub use header::{Header, Kind, encoding, exploded_body};
-pub use large::{PREPARE, Preparations};
+pub use large::{ELSEWHERE, PREPARE, Preparations};
 pub use limits::Limits;
 pub use place::Key;
 pub use store::Store;
-pub use view::{Event, Parts, Read, Surroundings, Write, event_class};
+pub use view::{Event, Parts, Read, Savepoint, Surroundings, Touched, Write, event_class};

@@ -82,6 +82,7 @@ impl Db {
             random_seed: self.seed,
             place_seed: self.store().place_seed(),
             events: u32::MAX,
+            interest: forgekv_engine::ShardSet::default(),
         };
         let store = self.store.as_ref().unwrap();
         let (result, events, expired) = store.engine().with_reserved(ShardSet::ALL, |guard| {
@@ -273,6 +274,7 @@ impl Db {
             random_seed: self.seed,
             place_seed: store.place_seed(),
             events: u32::MAX,
+            interest: forgekv_engine::ShardSet::default(),
         };
         let mut loads = Loads::default();
         for runs in 1..200 {

@@ -22,7 +22,7 @@ use crate::place::Key;
 use crate::record;
 use crate::store::Shared;
 use forgekv_base::rng::Rng;
-use forgekv_engine::{Batch, Guard, SHARDS};
+use forgekv_engine::{Batch, Guard, SHARDS, ShardSet};
 use smallvec::SmallVec;
 use std::ops::{Bound, ControlFlow, Deref, DerefMut};
 
@@ -41,6 +41,35 @@ pub struct Surroundings<'a> {
     pub place_seed: u64,
     /// Which classes of keyspace events somebody listens to.
     pub events: u32,
+    /// The shards in which somebody wants to know when a key changes.
+    pub interest: ShardSet,
+}
+
+/// A change of which those have to know who watch keys, keep copies of them, or wait for them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Touched {
+    /// A key was changed.
+    Key {
+        /// The logical database.
+        db: u32,
+        /// The key.
+        name: Vec<u8>,
+        /// The key's shard.
+        shard: u8,
+        /// It had expired before, and is gone now.
+        expired: bool,
+    },
+    /// All of a logical database was changed: emptied, or put in another's place.
+    Database(u32),
+}
+
+/// A moment in a command, to which [`Write::roll_back`] goes back.
+#[derive(Debug, Clone, Copy)]
+pub struct Savepoint {
+    staged: usize,
+    events: usize,
+    touched: usize,
+    changes: u64,
 }
 
 /// Something that happened to a key, told to subscribers after the commit.
@@ -91,6 +120,7 @@ pub struct Read<'e> {
     rng: Option<Rng>,
     physical_db: u32,
     events: Vec<Event>,
+    touched: Vec<Touched>,
     changes: u64,
     expired: u64,
     hits: u64,
@@ -122,6 +152,8 @@ pub struct Parts<'e> {
     pub batch: Batch,
     /// What is to be told afterwards.
     pub events: Vec<Event>,
+    /// What was changed of that somebody is interested in.
+    pub touched: Vec<Touched>,
     /// How many changes the command counted (for `rdb_changes_since_last_save` and the like).
     pub changes: u64,
     /// How many expired keys the command met and staged for deletion.
@@ -150,6 +182,7 @@ impl<'e> Read<'e> {
             rng: None,
             physical_db,
             events: Vec::new(),
+            touched: Vec::new(),
             changes: 0,
             expired: 0,
             hits: 0,
@@ -164,6 +197,7 @@ impl<'e> Read<'e> {
             guard: self.guard,
             batch: self.batch,
             events: self.events,
+            touched: self.touched,
             changes: self.changes,
             expired: self.expired,
             hits: self.hits,
@@ -239,9 +273,12 @@ impl<'e> Read<'e> {
         self.around.events & class != 0
     }
 
-    /// Tells subscribers, after the command, what happened to a key; counts no change. `class` is one of
-    /// [`event_class`].
+    /// Tells subscribers, after the command, what happened to a key, and, if it has changed, those who are
+    /// interested in it; counts no change. `class` is one of [`event_class`].
     pub fn notify(&mut self, class: u32, name: &'static str, key: Key<'_>) {
+        if class != event_class::MISS {
+            self.touch(key);
+        }
         if self.listens(class) {
             let db = self.around.db;
             self.events.push(Event { class, name, db, key: key.name.to_vec() });
@@ -323,7 +360,28 @@ impl<'e> Read<'e> {
             let (class, db) = (event_class::EXPIRED, self.around.db);
             self.events.push(Event { class, name: "expired", db, key: key.name.to_vec() });
         }
+        if self.around.interest.contains(shard) {
+            let (db, name) = (self.around.db, key.name.to_vec());
+            self.touched.push(Touched::Key { db, name, shard, expired: true });
+        }
         Ok(None)
+    }
+
+    /// Notes that a key has changed, for those who are interested.
+    fn touch(&mut self, key: Key<'_>) {
+        let shard = key.shard();
+        if self.around.interest.contains(shard) {
+            let db = self.around.db;
+            let is_last = |touched: &Touched| {
+                matches!(touched, Touched::Key { db: of, name, expired: false, .. }
+                    if *of == db && name == key.name)
+            };
+            if self.touched.last().is_some_and(is_last) {
+                return;
+            }
+            let name = key.name.to_vec();
+            self.touched.push(Touched::Key { db, name, shard, expired: false });
+        }
     }
 
     /// Like [`header`](Self::header), but refuses a key of another kind.
@@ -549,6 +607,13 @@ impl<'e> Write<'e> {
         self.0.notify(class, name, key);
     }
 
+    /// Notes that all of a logical database has changed.
+    pub(crate) fn touch_database(&mut self, logical: u32) {
+        if self.0.around.interest != ShardSet::default() {
+            self.0.touched.push(Touched::Database(logical));
+        }
+    }
+
     /// Counts a change of which no event tells.
     pub fn changed(&mut self) {
         self.0.changes += 1;
@@ -571,7 +636,7 @@ impl<'e> Write<'e> {
         self.0.physical_db = id;
     }
 
-    /// How much is staged, for [`roll_back`](Self::roll_back).
+    /// How much is staged.
     pub fn staged(&self) -> usize {
         self.0.batch.len()
     }
@@ -581,9 +646,25 @@ impl<'e> Write<'e> {
         self.0.batch.bytes().len()
     }
 
-    /// Drops what was staged after `len`: a command inside a transaction failed.
-    pub fn roll_back(&mut self, len: usize) {
-        self.0.batch.truncate(len);
+    /// This moment, to which [`roll_back`](Self::roll_back) can go back.
+    pub fn savepoint(&self) -> Savepoint {
+        Savepoint {
+            staged: self.0.batch.len(),
+            events: self.0.events.len(),
+            touched: self.0.touched.len(),
+            changes: self.0.changes,
+        }
+    }
+
+    /// Drops everything since `to`: a command inside a transaction failed.
+    pub fn roll_back(&mut self, to: Savepoint) {
+        self.0.batch.truncate(to.staged);
+        self.0.events.truncate(to.events);
+        self.0.touched.truncate(to.touched);
+        self.0.changes = to.changes;
+        // The map of databases may be as before, too.
+        let db = self.0.around.db;
+        self.0.switch_db(db);
     }
 }
 

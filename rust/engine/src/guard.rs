@@ -139,6 +139,21 @@ impl<'e> Guard<'e> {
         std::mem::take(&mut self.loads)
     }
 
+    /// Whether this is a thread that may wait for the disk.
+    pub fn may_wait(&self) -> bool {
+        self.may_wait
+    }
+
+    /// Has [`Engine::stats`](crate::Engine::stats) know the figures of the held shards as they are now, also
+    /// while they are held.
+    pub fn note_figures(&self) {
+        for (n, state) in &self.held {
+            if let Some(shard) = self.engine.shards.get(usize::from(*n)) {
+                shard.note_figures(state);
+            }
+        }
+    }
+
     /// Whether a shard is held.
     pub fn holds(&self, shard: u8) -> bool {
         self.held.iter().any(|(s, _)| *s == shard)

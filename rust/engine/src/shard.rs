@@ -212,6 +212,11 @@ impl Shard {
         *figures
     }
 
+    /// As [`figures`](Self::figures), by whoever holds the shard, for those who ask while it does.
+    pub(crate) fn note_figures(&self, state: &State) {
+        *self.figures.lock() = state.figures();
+    }
+
     /// Announces that the lock will be held for long.
     pub(crate) fn reserve(&self) {
         self.reserved.fetch_add(1, Ordering::AcqRel);

@@ -3,10 +3,12 @@
 //! The cycle takes a shard for a few keys at a time, so it never holds one for long, and it reads what is
 //! not in memory with no shard held.
 
+use crate::effects::Effects;
 use crate::info::WorkerStats;
+use crate::road::Settings;
 use crate::server::Shared;
 use forgekv_base::clock;
-use forgekv_data::{Error, Limits, Store, Surroundings, expire};
+use forgekv_data::{Error, Store, Surroundings, expire};
 use forgekv_engine::{Batch, Error as EngineError, Loads, ShardSet};
 use parking_lot::{Condvar, Mutex};
 use std::io;
@@ -52,7 +54,7 @@ impl Housekeeping {
                             server.memory.look(&*server.allocator);
                         }
                         if let Some(store) = server.store() {
-                            reap(&store, &stats, &runtime);
+                            reap(&server, &store, &stats, &runtime);
                         }
                     });
                 }
@@ -72,9 +74,14 @@ impl Housekeeping {
 }
 
 /// One round of the expiry cycle.
-fn reap(store: &Store, stats: &WorkerStats, runtime: &tokio::runtime::Runtime) {
+fn reap(
+    server: &Arc<Shared>,
+    store: &Store,
+    stats: &WorkerStats,
+    runtime: &tokio::runtime::Runtime,
+) {
     let deadline = clock::monotonic_us() + CYCLE_US;
-    let limits = Limits::default();
+    let settings = Settings::of(&server.config.current());
     let mut due = store.due_shards(clock::now_ms());
     while due != ShardSet::default() {
         let mut again = ShardSet::default();
@@ -82,7 +89,7 @@ fn reap(store: &Store, stats: &WorkerStats, runtime: &tokio::runtime::Runtime) {
             if clock::monotonic_us() > deadline {
                 return;
             }
-            match reap_shard(store, shard, &limits, stats, runtime) {
+            match reap_shard(server, store, shard, &settings, stats, runtime) {
                 Ok(true) => again.insert(shard),
                 Ok(false) => {}
                 Err(EngineError::Closed) => return,
@@ -98,9 +105,10 @@ fn reap(store: &Store, stats: &WorkerStats, runtime: &tokio::runtime::Runtime) {
 
 /// A few keys of one shard; true when there are more.
 fn reap_shard(
+    server: &Arc<Shared>,
     store: &Store,
     shard: u8,
-    limits: &Limits,
+    settings: &Settings,
     stats: &WorkerStats,
     runtime: &tokio::runtime::Runtime,
 ) -> Result<bool, EngineError> {
@@ -114,20 +122,26 @@ fn reap_shard(
         let around = Surroundings {
             now_ms: clock::now_ms(),
             db: 0,
-            limits,
+            limits: &settings.limits,
             random_seed: 0,
             place_seed: store.place_seed(),
-            events: 0,
+            events: settings.config.notify_keyspace_events.0,
+            interest: server.interest.shards(),
         };
-        let mut view = store.write(guard, Batch::new(), around);
+        let mut view = store.write(guard, Batch::new(), around.clone());
         let reaped = expire::cycle_shard(&mut view, shard, STEP);
         let mut parts = view.into_parts();
         let done = reaped.and_then(|reaped| {
-            store.commit(&mut parts.guard, &mut parts.batch)?;
-            Ok(reaped)
+            let lsn = store.commit(&mut parts.guard, &mut parts.batch)?;
+            Ok((reaped, lsn))
         });
         match done {
-            Ok(reaped) => {
+            Ok((reaped, lsn)) => {
+                let (events, touched) = (parts.events, parts.touched);
+                let effects = Effects { events, touched, ..Effects::default() };
+                if !effects.is_empty() {
+                    drop(effects.deliver(server, store, settings, parts.guard, &around, lsn));
+                }
                 stats.expired_keys.add(reaped.expired);
                 return Ok(reaped.more);
             }

@@ -97,6 +97,8 @@ pub struct Clients {
     pub connected: u64,
     /// Those that wait in a blocking command.
     pub blocked: Option<u64>,
+    /// Keys for which clients wait, and those of them of which somebody wants to know when they go.
+    pub blocking_keys: (u64, u64),
     /// The longest input buffer.
     pub max_input_buffer: Option<u64>,
     /// The longest output buffer.

@@ -3,8 +3,10 @@
 mod commands;
 pub mod config;
 mod connection;
+mod effects;
 mod housekeeping;
 pub mod info;
+mod interest;
 mod listener;
 mod pubsub;
 mod road;
@@ -12,6 +14,9 @@ mod saves;
 mod server;
 mod session;
 mod table;
+mod transaction;
+mod waiting;
+mod watch;
 mod worker;
 
 pub use road::embedded::Embedded;

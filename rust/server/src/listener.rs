@@ -18,7 +18,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
@@ -322,6 +322,10 @@ impl Door {
             input_room: AtomicU64::new(0),
             output_bytes: AtomicU64::new(0),
             names: Mutex::new(Names::default()),
+            queued: AtomicI64::new(-1),
+            watched: AtomicU64::new(0),
+            queued_bytes: AtomicU64::new(0),
+            waiter: Mutex::new(None),
             is_closing: AtomicBool::new(false),
             ..Client::default()
         });

@@ -1,7 +1,7 @@
-//! The road of every command: look up, gates, view, handler, commit.
+//! The road of every command: look up, gates, view, handler, commit, effects.
 //!
 //! ```text
-//!   words ── look up ── gates ── lock the shards of the keys ── view ── handler ── commit ── reply
+//!   words ── look up ── gates ── lock the shards of the keys ── view ── handler ── commit ── effects ── reply
 //!                                  ▲                                      │
 //!                                  └──── load, wait, take all shards ◄────┘ Again
 //! ```
@@ -12,23 +12,38 @@
 //! calls [`resume`], with the same clock reading and the same random seed. After a few rounds, or at once
 //! for commands that are marked long, the command runs on a pool thread that may wait ([`run_reserved`]).
 //!
+//! EXEC and scripts are commands that run others inside their own view: [`nested`].
+//!
 //! A reply is written straight into the connection's output. What an attempt wrote that did not come to
 //! its end is taken back.
 
+mod attempt;
+mod elsewhere;
 pub(crate) mod embedded;
+mod gate;
+pub(crate) mod nested;
+mod serve;
 
-use crate::commands::{Args, Flags, Handler, args::wrong_number};
-use crate::config::{Config, Protection};
+pub(crate) use attempt::{Blocked, Ended};
+pub(crate) use elsewhere::{Job, run_reserved};
+pub(crate) use nested::{Scope, Told};
+pub(crate) use serve::serve;
+
+use crate::commands::{Args, Flags, Handler};
+use crate::config::Config;
+use crate::effects::Effects;
 use crate::info::WorkerStats;
 use crate::server::Shared;
 use crate::session::Session;
 use crate::table::keyspec::Positions;
-use crate::table::{Entry, KeyPlan, Named};
-use forgekv_data::{Error, Key, Limits, PREPARE, Read, Store, Surroundings, WRONG_TYPE};
-use forgekv_engine::{Batch, Guard, Loads, ShardSet};
+use crate::table::{Entry, KeyPlan};
+use crate::transaction::Queued;
+use attempt::{Call, Host, attempt, survey};
+use forgekv_data::{ELSEWHERE, Error, Key, Limits, PREPARE, Read, Store, WRONG_TYPE};
+use forgekv_engine::{Batch, Error as EngineError, Loads, ShardSet};
 use forgekv_resp::{Proto, Reply};
+use gate::{Passed, gate};
 use smallvec::SmallVec;
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -73,12 +88,14 @@ pub(crate) struct Once {
 
 /// What has to happen before the next attempt.
 pub(crate) struct Again {
-    pub(crate) why: forgekv_engine::Error,
+    pub(crate) why: EngineError,
     pub(crate) loads: Loads,
     pub(crate) shards: ShardSet,
     pub(crate) once: Once,
     /// The command's number.
     pub(crate) command: usize,
+    /// What of it has been done and must not be done again.
+    pub(crate) told: Told,
 }
 
 /// How an attempt ended.
@@ -87,10 +104,14 @@ pub(crate) enum Outcome {
     Done(Done),
     /// A gate refused; the error is written.
     Refused,
+    /// It is queued for EXEC, and the client is told so.
+    Queued,
     /// Nothing has happened yet.
     Again(Box<Again>),
     /// Nothing has happened yet, and the command wants a thread of its own.
-    Long { shards: ShardSet, once: Once, command: usize },
+    Long { shards: ShardSet, once: Once, command: usize, told: Told },
+    /// It found nothing and waits; `None` when it has waited before and goes on.
+    Waits(Option<Box<Blocked>>),
     /// The reply (if any) is written, and the connection has something to do before the next command.
     Then(Then),
 }
@@ -122,7 +143,7 @@ pub(crate) enum Then {
 }
 
 /// What an admin command sees: session and server, and the data only if its entry asks for it.
-pub(crate) struct Admin<'a> {
+pub(crate) struct Admin<'a, 'e> {
     pub(crate) session: &'a mut Session,
     pub(crate) server: &'a Arc<Shared>,
     pub(crate) store: &'a Store,
@@ -130,7 +151,9 @@ pub(crate) struct Admin<'a> {
     pub(crate) entry: &'a Entry,
     pub(crate) now_ms: u64,
     /// A view of the declared shards, for entries marked `.sees_data()`.
-    pub(crate) data: Option<Read<'a>>,
+    pub(crate) data: Option<&'a mut Read<'e>>,
+    /// Messages that it publishes.
+    pub(crate) effects: &'a mut Effects,
     pub(crate) then: Option<Then>,
 }
 
@@ -155,7 +178,8 @@ pub(crate) fn execute(
     out: &mut Vec<u8>,
 ) -> Outcome {
     let entry = match gate(turn, session, words, known.command) {
-        Ok(entry) => entry,
+        Ok(Passed::Run(entry)) => entry,
+        Ok(Passed::Queue(entry)) => return queue(turn, session, entry, words, out),
         Err(refusal) => {
             Reply::new(out, session.proto).error_bytes(&refusal);
             return Outcome::Refused;
@@ -169,11 +193,36 @@ pub(crate) fn execute(
         }
         _ => keys(entry, words, turn.store.place_seed()),
     };
-    let shards = shards(entry, words, &keys);
-    if entry.flags.has(Flags::LONG) && !matches!(entry.command.handler, Handler::Admin(_)) {
-        return Outcome::Long { shards, once, command: entry.id };
+    let mut shards = shards(entry, words, &keys);
+    let mut is_long = entry.flags.has(Flags::LONG);
+    if entry.flags.has(Flags::QUEUE) {
+        shards.0 |= session.shards_of_transaction().0;
+        is_long = session.multi.as_ref().is_some_and(|multi| multi.is_long());
     }
-    run(turn, session, entry, words, &keys, shards, Loads::default(), once, batch, out)
+    if is_long && !matches!(entry.command.handler, Handler::Admin(_)) {
+        return Outcome::Long { shards, once, command: entry.id, told: Told::default() };
+    }
+    let again = Before { shards, loads: Loads::default(), once, told: Told::default() };
+    run(turn, session, entry, words, &keys, again, batch, out)
+}
+
+/// Keeps a command for EXEC.
+fn queue(
+    turn: &Turn<'_>,
+    session: &mut Session,
+    entry: &Entry,
+    words: &[&[u8]],
+    out: &mut Vec<u8>,
+) -> Outcome {
+    let keys = keys(entry, words, turn.store.place_seed());
+    let queued = Queued::new(entry, words, shards(entry, words, &keys));
+    if let Some(multi) = &mut session.multi {
+        multi.push(queued);
+        session.client.queued.store(multi.len() as i64, Relaxed);
+        session.client.queued_bytes.store(multi.bytes() as u64, Relaxed);
+    }
+    Reply::new(out, session.proto).simple("QUEUED");
+    Outcome::Queued
 }
 
 /// The next attempt, after what [`Again`] asked for has been done.
@@ -189,8 +238,27 @@ pub(crate) fn resume(
         return Outcome::Done(Done::default());
     };
     let keys = keys(entry, words, turn.store.place_seed());
-    let Again { shards, loads, once, .. } = again;
-    run(turn, session, entry, words, &keys, shards, loads, once, batch, out)
+    let Again { shards, loads, once, told, .. } = again;
+    run(turn, session, entry, words, &keys, Before { shards, loads, once, told }, batch, out)
+}
+
+/// An attempt at a command that waits and was asked to try.
+pub(crate) fn try_again(
+    turn: &Turn<'_>,
+    session: &mut Session,
+    (command, words): (usize, &[&[u8]]),
+    batch: &mut Batch,
+    random_seed: u64,
+    out: &mut Vec<u8>,
+) -> Outcome {
+    let Some(entry) = turn.server.table.get(command) else {
+        return Outcome::Done(Done::default());
+    };
+    let once = Once { now_ms: turn.now_ms, random_seed };
+    let keys = keys(entry, words, turn.store.place_seed());
+    let shards = shards(entry, words, &keys);
+    let before = Before { shards, loads: Loads::default(), once, told: Told::default() };
+    run(turn, session, entry, words, &keys, before, batch, out)
 }
 
 impl Again {
@@ -204,6 +272,14 @@ impl Again {
     }
 }
 
+/// What earlier attempts have left for the next.
+struct Before {
+    shards: ShardSet,
+    loads: Loads,
+    once: Once,
+    told: Told,
+}
+
 #[expect(clippy::too_many_arguments, reason = "the one place where all of an attempt meets")]
 #[inline]
 fn run(
@@ -212,15 +288,15 @@ fn run(
     entry: &Entry,
     words: &[&[u8]],
     keys: &[Key<'_>],
-    shards: ShardSet,
-    loads: Loads,
-    once: Once,
+    before: Before,
     batch: &mut Batch,
     out: &mut Vec<u8>,
 ) -> Outcome {
+    let Before { shards, loads, once, mut told } = before;
     if let Handler::Admin(handler) = entry.command.handler
         && !entry.flags.has(Flags::SEES_DATA)
     {
+        let mut effects = Effects::default();
         let mut admin = Admin {
             session,
             server: turn.server,
@@ -229,6 +305,7 @@ fn run(
             entry,
             now_ms: once.now_ms,
             data: None,
+            effects: &mut effects,
             then: None,
         };
         let proto = admin.session.proto;
@@ -236,226 +313,50 @@ fn run(
         let mark = reply.mark();
         let mut args = arguments(entry, words, keys, turn.store.place_seed());
         let result = handler(&mut admin, &mut args, &mut reply);
+        let then = admin.then;
         if let Err(e) = result {
             reply.rewind(mark);
             refuse(&mut reply, &e);
+        } else if !effects.is_empty() {
+            effects.publish(turn.server, turn.store.engine().log_appended());
         }
-        return admin.then.map_or(Outcome::Done(Done::default()), Outcome::Then);
+        return then.map_or(Outcome::Done(Done::default()), Outcome::Then);
     }
+    let command = entry.id;
     let guard = match turn.store.engine().lock(shards, loads) {
         Ok(guard) => guard,
         Err((why, loads)) => {
-            let command = entry.id;
-            return Outcome::Again(Box::new(Again { why, loads, shards, once, command }));
+            return Outcome::Again(Box::new(Again { why, loads, shards, once, command, told }));
         }
     };
-    let call = Call { entry, words, keys, db: session.db, limits: &turn.settings.limits, once };
+    let call = Call {
+        entry,
+        words,
+        keys,
+        db: session.db,
+        limits: &turn.settings.limits,
+        settings: Some(turn.settings),
+        server: Some(turn.server),
+        once,
+    };
     let mut reply = Reply::new(out, session.proto);
+    let host = Host { session, told: &mut told };
     let attempt = match entry.command.handler {
-        Handler::Admin(_) => survey(turn, session, &call, guard, &mut reply),
-        _ => attempt(turn.store, &call, guard, batch, &mut reply),
+        Handler::Admin(_) => survey(turn.store, &call, host, guard, &mut reply),
+        _ => attempt(turn.store, &call, Some(host), guard, batch, &mut reply),
     };
     match attempt {
-        Ok(done) => Outcome::Done(done),
-        Err((forgekv_engine::Error::Busy(PREPARE), _)) => {
+        Ok(Ended::Done(done)) => Outcome::Done(done),
+        Ok(Ended::Waits(blocked)) => Outcome::Waits(blocked),
+        Err((EngineError::Busy(PREPARE | ELSEWHERE), _)) => {
             // It is asked for again by the run that can wait for it.
             drop(turn.store.preparations(once.random_seed));
-            Outcome::Long { shards, once, command: entry.id }
+            Outcome::Long { shards, once, command, told }
         }
         Err((why, loads)) => {
-            let command = entry.id;
-            Outcome::Again(Box::new(Again { why, loads, shards, once, command }))
+            Outcome::Again(Box::new(Again { why, loads, shards, once, command, told }))
         }
     }
-}
-
-/// A command on the data, ready to run.
-struct Call<'a> {
-    entry: &'a Entry,
-    words: &'a [&'a [u8]],
-    keys: &'a [Key<'a>],
-    db: u32,
-    limits: &'a Limits,
-    once: Once,
-}
-
-impl<'a> Call<'a> {
-    fn around(&self, store: &Store) -> Surroundings<'a> {
-        Surroundings {
-            now_ms: self.once.now_ms,
-            db: self.db,
-            limits: self.limits,
-            random_seed: self.once.random_seed,
-            place_seed: store.place_seed(),
-            // Nobody can subscribe yet, so nobody listens to keyspace events.
-            events: 0,
-        }
-    }
-}
-
-type Attempt = Result<Done, (forgekv_engine::Error, Loads)>;
-
-/// View, handler, commit. The error is what keeps the command from being answered now.
-#[inline]
-fn attempt<'e>(
-    store: &'e Store,
-    call: &Call<'e>,
-    guard: Guard<'e>,
-    batch: &mut Batch,
-    reply: &mut Reply<'_>,
-) -> Attempt {
-    let mark = reply.mark();
-    let mut args = arguments(call.entry, call.words, call.keys, store.place_seed());
-    let around = call.around(store);
-    let staged = std::mem::take(batch);
-    let (result, parts) = match call.entry.command.handler {
-        Handler::Read(handler) => {
-            let mut view = store.read(guard, staged, around);
-            let result = handler(&mut view, &mut args, reply);
-            (result, view.into_parts())
-        }
-        Handler::Write(handler) => {
-            let mut view = store.write(guard, staged, around);
-            let result = handler(&mut view, &mut args, reply);
-            (result, view.into_parts())
-        }
-        Handler::Admin(_) | Handler::Container => {
-            reply.error(&wrong_number(&call.entry.name));
-            return Ok(Done::default());
-        }
-    };
-    *batch = parts.batch;
-    let mut guard = parts.guard;
-    let wrote = !batch.is_empty();
-    // Short of space, what does not grow goes on.
-    batch.set_essential(!call.entry.flags.has(Flags::GROWS));
-    let (hits, misses) = match call.entry.command.handler {
-        Handler::Read(_) => (parts.hits, parts.misses),
-        _ => (0, 0),
-    };
-    let changes = parts.changes;
-    let only_reads = matches!(call.entry.command.handler, Handler::Read(_));
-    let mut expired = parts.expired;
-    let result = result.and_then(|()| match store.commit(&mut guard, batch) {
-        // A read leaves the removal of what it found expired, nothing else: that can wait.
-        Err(_) if only_reads => {
-            expired = 0;
-            Ok(guard.seen())
-        }
-        committed => committed,
-    });
-    batch.clear();
-    match result {
-        Ok(lsn) => Ok(Done { lsn, expired, wrote, changes, hits, misses }),
-        Err(Error::Again(why)) => {
-            reply.rewind(mark);
-            Err((why, guard.into_loads()))
-        }
-        Err(e) => {
-            // A refusal tells something of the data too.
-            let lsn = guard.seen();
-            drop(guard);
-            reply.rewind(mark);
-            refuse(reply, &e);
-            Ok(Done { lsn, ..Done::default() })
-        }
-    }
-}
-
-/// As [`attempt`], for an admin command that asks for a look at the data.
-fn survey<'e>(
-    turn: &'e Turn<'_>,
-    session: &'e mut Session,
-    call: &'e Call<'_>,
-    guard: Guard<'e>,
-    reply: &mut Reply<'_>,
-) -> Attempt {
-    let mark = reply.mark();
-    let Handler::Admin(handler) = call.entry.command.handler else { return Ok(Done::default()) };
-    let mut admin = Admin {
-        session,
-        server: turn.server,
-        store: turn.store,
-        settings: turn.settings,
-        entry: call.entry,
-        now_ms: call.once.now_ms,
-        data: Some(turn.store.read(guard, Batch::new(), call.around(turn.store))),
-        then: None,
-    };
-    let mut args = arguments(call.entry, call.words, call.keys, turn.store.place_seed());
-    let result = handler(&mut admin, &mut args, reply);
-    let guard = admin.data.take().map(|view| view.into_parts().guard);
-    let done = Done { lsn: guard.as_ref().map_or(0, Guard::seen), ..Done::default() };
-    match result {
-        Ok(()) => Ok(done),
-        Err(Error::Again(why)) => {
-            reply.rewind(mark);
-            Err((why, guard.map(Guard::into_loads).unwrap_or_default()))
-        }
-        Err(e) => {
-            drop(guard);
-            reply.rewind(mark);
-            refuse(reply, &e);
-            Ok(done)
-        }
-    }
-}
-
-/// A command on the data, on a thread that may wait. Returns the reply, too.
-pub(crate) fn run_reserved(
-    server: &Shared,
-    store: &Store,
-    settings: &Settings,
-    job: &Job,
-) -> (Vec<u8>, Done) {
-    let mut out = Vec::new();
-    let Some(entry) = server.table.get(job.command) else { return (out, Done::default()) };
-    let words: Words<'_> = job.words.iter().map(Vec::as_slice).collect();
-    let keys = keys(entry, &words, store.place_seed());
-    let mut shards = job.shards;
-    let mut batch = Batch::new();
-    let _prepared = store.preparations(job.once.random_seed);
-    loop {
-        let call = Call {
-            entry,
-            words: &words,
-            keys: &keys,
-            db: job.db,
-            limits: &settings.limits,
-            once: job.once,
-        };
-        let mut reply = Reply::new(&mut out, job.proto);
-        let attempt = store
-            .engine()
-            .with_reserved(shards, |guard| attempt(store, &call, guard, &mut batch, &mut reply));
-        match attempt {
-            Ok(done) => return (out, done),
-            Err((forgekv_engine::Error::NotHeld(_), _)) if shards != ShardSet::ALL => {
-                shards = ShardSet::ALL;
-            }
-            Err((forgekv_engine::Error::Busy(PREPARE), _)) => {
-                if let Err(e) = store.prepare(job.once.random_seed) {
-                    refuse(&mut Reply::new(&mut out, job.proto), &e);
-                    return (out, Done { lsn: store.engine().log_appended(), ..Done::default() });
-                }
-            }
-            Err((forgekv_engine::Error::Busy(shard), _)) => store.engine().wait_free_here(shard),
-            Err((why, _)) => {
-                refuse(&mut Reply::new(&mut out, job.proto), &Error::Engine(why));
-                return (out, Done { lsn: store.engine().log_appended(), ..Done::default() });
-            }
-        }
-    }
-}
-
-/// A command on its way to another thread.
-pub(crate) struct Job {
-    pub(crate) words: Vec<Vec<u8>>,
-    pub(crate) command: usize,
-    pub(crate) shards: ShardSet,
-    pub(crate) once: Once,
-    pub(crate) db: u32,
-    pub(crate) proto: Proto,
 }
 
 fn arguments<'a>(
@@ -496,102 +397,6 @@ fn shards(entry: &Entry, words: &[&[u8]], keys: &[Key<'_>]) -> ShardSet {
     shards
 }
 
-/// May this client call this now? The order is Redis's.
-#[inline]
-fn gate<'t>(
-    turn: &'t Turn<'_>,
-    session: &Session,
-    words: &[&[u8]],
-    known: Option<usize>,
-) -> Result<&'t Entry, Cow<'static, [u8]>> {
-    let table = &turn.server.table;
-    let named = match known.and_then(|id| table.get(id)) {
-        Some(entry) => Named::Found(entry),
-        None => table.find(words),
-    };
-    let entry = match named {
-        Named::Found(entry) => entry,
-        Named::Unknown => return Err(unknown_command(words).into()),
-        Named::UnknownSubcommand(container) => {
-            return Err(unknown_subcommand(container, words).into());
-        }
-    };
-    if !entry.takes(words.len()) || matches!(entry.command.handler, Handler::Container) {
-        turn.stats.rejected(entry.id);
-        return Err(wrong_number(&entry.name).into_bytes().into());
-    }
-    let config = &turn.settings.config;
-    if entry.flags.has(Flags::DEBUG) && !may_debug(config, session) {
-        turn.stats.rejected(entry.id);
-        return Err(DEBUG_REFUSED.as_bytes().into());
-    }
-    if !session.authenticated && !config.requirepass.is_empty() && !entry.flags.has(Flags::NO_AUTH)
-    {
-        turn.stats.rejected(entry.id);
-        return Err(NOAUTH.as_bytes().into());
-    }
-    if session.only_subscribes() && !entry.flags.has(Flags::SUBSCRIBER) {
-        turn.stats.rejected(entry.id);
-        return Err(only_subscribes(&entry.name).into_bytes().into());
-    }
-    if entry.flags.has(Flags::GROWS) && config.is_below_floor() {
-        turn.stats.rejected(entry.id);
-        return Err(OOM.as_bytes().into());
-    }
-    Ok(entry)
-}
-
-const NOAUTH: &str = "NOAUTH Authentication required.";
-const OOM: &str = "OOM command not allowed when used memory > 'maxmemory'.";
-fn only_subscribes(name: &str) -> String {
-    format!(
-        "ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are \
-         allowed in this context"
-    )
-}
-
-const DEBUG_REFUSED: &str = "ERR DEBUG command not allowed. If the enable-debug-command option is \
-     set to \"local\", you can run it from a local connection, otherwise you need to set this option \
-     in the configuration file, and then restart the server.";
-
-fn may_debug(config: &Config, session: &Session) -> bool {
-    match config.enable_debug_command {
-        Protection::Yes => true,
-        Protection::Local => session.client.is_local,
-        Protection::No => false,
-    }
-}
-
-/// How much of a client's words an error repeats.
-const PREVIEW: usize = 128;
-
-fn unknown_command(words: &[&[u8]]) -> Vec<u8> {
-    let cut = |word: &[u8], max: usize| word.get(..max).unwrap_or(word).to_vec();
-    let name = words.first().copied().unwrap_or_default();
-    let mut text = b"ERR unknown command '".to_vec();
-    text.extend_from_slice(&cut(name, PREVIEW));
-    text.extend_from_slice(b"', with args beginning with: ");
-    let start = text.len();
-    for word in words.iter().skip(1) {
-        let used = text.len() - start;
-        if used >= PREVIEW {
-            break;
-        }
-        text.push(b'\'');
-        text.extend_from_slice(&cut(word, PREVIEW - used));
-        text.extend_from_slice(b"' ");
-    }
-    text
-}
-
-fn unknown_subcommand(container: &Entry, words: &[&[u8]]) -> Vec<u8> {
-    let word = words.get(1).copied().unwrap_or_default();
-    let mut text = b"ERR unknown subcommand '".to_vec();
-    text.extend_from_slice(word.get(..PREVIEW).unwrap_or(word));
-    text.extend_from_slice(format!("'. Try {} HELP.", container.command.name).as_bytes());
-    text
-}
-
 /// Writes the error reply for `e`.
 pub(crate) fn refuse(reply: &mut Reply<'_>, e: &Error) {
     match e {
@@ -602,8 +407,8 @@ pub(crate) fn refuse(reply: &mut Reply<'_>, e: &Error) {
 }
 
 /// What a client is told when the world fails.
-fn engine_refusal(e: &forgekv_engine::Error) -> String {
-    use forgekv_engine::Error as E;
+fn engine_refusal(e: &EngineError) -> String {
+    use EngineError as E;
     match e {
         E::NoSpace | E::LogFailed(_) => format!("MISCONF Errors writing to disk: {e}"),
         E::Closed => "ERR the server is shutting down".into(),

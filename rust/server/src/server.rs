@@ -8,11 +8,14 @@
 use crate::config::{Apply, Config, Handle, LogLevel, Part, machine};
 use crate::housekeeping::Housekeeping;
 use crate::info::{Allocator, Identity, MemoryWatch, Stats, random_id};
+use crate::interest::Interest;
 use crate::listener::Listeners;
 use crate::pubsub::PubSub;
 use crate::saves::Saves;
 use crate::session::Clients;
 use crate::table::Table;
+use crate::waiting::Waiting;
+use crate::watch::Watches;
 use crate::worker::{self, Mail, Mailbox};
 use forgekv_base::clock;
 use forgekv_data::Store;
@@ -89,6 +92,9 @@ pub(crate) struct Shared {
     pub(crate) mailboxes: Vec<Arc<Mailbox>>,
     pub(crate) pubsub: PubSub,
     pub(crate) saves: Saves,
+    pub(crate) interest: Interest,
+    pub(crate) watches: Watches,
+    pub(crate) waiting: Waiting,
     pub(crate) disk: Arc<dyn Disk>,
     set_log_level: Box<dyn Fn(LogLevel) + Send + Sync>,
     store: Mutex<Option<Store>>,
@@ -151,6 +157,9 @@ impl Server {
             mailboxes: (0..workers).map(|_| Arc::default()).collect(),
             pubsub: PubSub::new(workers),
             saves: Saves::new(now_us / 1_000_000),
+            interest: Interest::default(),
+            watches: Watches::default(),
+            waiting: Waiting::default(),
             disk,
             set_log_level,
             store: Mutex::new(None),

@@ -7,11 +7,15 @@
 use crate::config::Config;
 use crate::pubsub::{Kind, Subscriptions};
 use crate::server::Shared;
+use crate::transaction::Multi;
+use crate::waiting::Waiter;
+use crate::watch::Watched;
+use forgekv_engine::ShardSet;
 use forgekv_resp::Proto;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// Whether a client gets replies (CLIENT REPLY).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -39,6 +43,23 @@ pub(crate) struct Session {
     pub(crate) subscriptions: Subscriptions,
     /// What the command answered are pushes, which CLIENT REPLY does not silence.
     pub(crate) was_pushed: bool,
+    /// The commands since MULTI.
+    pub(crate) multi: Option<Multi>,
+    pub(crate) watched: Watched,
+    /// Its waiting, while it waits for a key.
+    pub(crate) waiter: Option<Arc<Waiter>>,
+    /// Commands that EXEC or a script has run and that are not counted yet.
+    pub(crate) nested: Vec<Nested>,
+}
+
+/// A command that ran inside another.
+#[derive(Debug)]
+pub(crate) struct Nested {
+    /// Its number in the table.
+    pub(crate) command: usize,
+    pub(crate) nanos: u64,
+    /// The error that it answered; empty if it did not.
+    pub(crate) error: Vec<u8>,
 }
 
 impl Session {
@@ -51,6 +72,48 @@ impl Session {
             replies: Replies::default(),
             subscriptions: Subscriptions::default(),
             was_pushed: false,
+            multi: None,
+            watched: Watched::default(),
+            waiter: None,
+            nested: Vec::new(),
+        }
+    }
+
+    /// Stands here while the session itself is with a command on another thread.
+    pub(crate) fn stand_in(&self) -> Session {
+        let mut stand_in = Session::new(self.client.clone(), self.authenticated);
+        (stand_in.db, stand_in.proto, stand_in.replies) = (self.db, self.proto, self.replies);
+        stand_in
+    }
+
+    /// The shards of what is queued and of what is watched.
+    pub(crate) fn shards_of_transaction(&self) -> ShardSet {
+        let queued = self.multi.as_ref().map_or_else(ShardSet::default, Multi::shards);
+        ShardSet(queued.0 | self.watched.shards().0)
+    }
+
+    /// Forgets what is watched.
+    pub(crate) fn unwatch(&mut self, server: &Shared) {
+        if !self.watched.is_empty() {
+            server.watches.unwatch(&server.interest, &mut self.watched);
+            self.client.watched.store(0, Relaxed);
+        }
+    }
+
+    /// Ends MULTI.
+    pub(crate) fn forget_queue(&mut self) {
+        self.multi = None;
+        self.client.queued.store(-1, Relaxed);
+        self.client.queued_bytes.store(0, Relaxed);
+    }
+
+    /// Undoes whatever is registered for this client anywhere: it goes, or begins anew.
+    pub(crate) fn leave(&mut self, server: &Shared) {
+        server.pubsub.leave(&self.client, &mut self.subscriptions);
+        self.forget_queue();
+        self.unwatch(server);
+        if let Some(waiter) = self.waiter.take() {
+            server.waiting.strike(&server.interest, &waiter);
         }
     }
 
@@ -66,11 +129,6 @@ impl Session {
         self.client.resp3.store(proto == Proto::Resp3, Relaxed);
     }
 
-    /// Undoes what others know of this session: it ends, or begins anew.
-    pub(crate) fn leave(&mut self, server: &Shared) {
-        server.pubsub.leave(&self.client, &mut self.subscriptions);
-    }
-
     /// Whether only commands on subscriptions may be called. RESP3 can tell messages from replies, RESP2 can't.
     #[inline]
     pub(crate) fn only_subscribes(&self) -> bool {
@@ -78,7 +136,8 @@ impl Session {
     }
 
     /// RESET: as if the client had just come.
-    pub(crate) fn reset(&mut self, config: &Config) {
+    pub(crate) fn reset(&mut self, server: &Shared, config: &Config) {
+        self.leave(server);
         self.select(0);
         self.set_proto(Proto::Resp2);
         self.authenticated = config.requirepass.is_empty();
@@ -128,6 +187,14 @@ pub(crate) struct Client {
     /// What it has subscribed to: channels, patterns, shard channels.
     pub(crate) subscriptions: [AtomicU32; 3],
     pub(crate) names: Mutex<Names>,
+    /// Commands queued since MULTI; -1 outside of it.
+    pub(crate) queued: AtomicI64,
+    /// Keys that it watches.
+    pub(crate) watched: AtomicU64,
+    /// The memory that they take, in bytes.
+    pub(crate) queued_bytes: AtomicU64,
+    /// Its waiting, while it waits for a key.
+    pub(crate) waiter: Mutex<Option<Arc<Waiter>>>,
     /// It is about to be closed.
     pub(crate) is_closing: AtomicBool,
 }
@@ -155,7 +222,8 @@ impl Client {
     pub(crate) fn memory(&self) -> u64 {
         let buffers = self.input_bytes.load(Relaxed)
             + self.input_room.load(Relaxed)
-            + self.output_bytes.load(Relaxed);
+            + self.output_bytes.load(Relaxed)
+            + self.queued_bytes.load(Relaxed);
         buffers + (size_of::<Client>() + size_of::<Session>()) as u64
     }
 
@@ -166,6 +234,8 @@ impl Client {
         let mut flags = String::new();
         for (set, letter) in [
             (self.is_subscriber(), 'P'),
+            (self.queued.load(Relaxed) >= 0, 'x'),
+            (self.waiter.lock().is_some(), 'b'),
             (self.is_closing.load(Relaxed), 'c'),
             (self.is_unix, 'U'),
             (self.no_evict.load(Relaxed), 'e'),
@@ -187,8 +257,8 @@ impl Client {
         line.extend_from_slice(&names.name);
         line.extend_from_slice(
             format!(
-                " age={} idle={} flags={flags} db={} sub={} psub={} ssub={} multi=-1 qbuf={} qbuf-free={} \
-                 argv-mem=0 multi-mem=0 obl={output} oll=0 omem={output} tot-mem={} events=r cmd={command_name} \
+                " age={} idle={} flags={flags} db={} sub={} psub={} ssub={} multi={} watch={} qbuf={} qbuf-free={} \
+                 argv-mem=0 multi-mem={} obl={output} oll=0 omem={output} tot-mem={} events=r cmd={command_name} \
                  user=default redir=-1 resp={} lib-name=",
                 seconds(self.since_ms),
                 seconds(self.heard_ms.load(Relaxed)),
@@ -196,8 +266,11 @@ impl Client {
                 self.counts(Kind::Channel).load(Relaxed),
                 self.counts(Kind::Pattern).load(Relaxed),
                 self.counts(Kind::Shard).load(Relaxed),
+                self.queued.load(Relaxed),
+                self.watched.load(Relaxed),
                 self.input_bytes.load(Relaxed),
                 self.input_room.load(Relaxed),
+                self.queued_bytes.load(Relaxed),
                 self.memory(),
                 if self.resp3.load(Relaxed) { 3 } else { 2 },
             )

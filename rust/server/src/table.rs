@@ -129,6 +129,24 @@ impl Entry {
         }
     }
 
+    /// Whether it changes the data by itself; what EXEC and scripts run is asked one by one.
+    pub(crate) fn writes(&self) -> bool {
+        match self.command.handler {
+            Handler::Write(_) => true,
+            Handler::Wait(_) => !self.flags.has(Flags::ONLY_READS),
+            _ => false,
+        }
+    }
+
+    /// Whether it looks at the data and changes nothing.
+    pub(crate) fn only_reads(&self) -> bool {
+        match self.command.handler {
+            Handler::Read(_) => true,
+            Handler::Wait(_) => self.flags.has(Flags::ONLY_READS),
+            _ => false,
+        }
+    }
+
     /// The name without its container's.
     pub(crate) fn short_name(&self) -> &str {
         self.name.split_once('|').map_or(self.name.as_str(), |(_, short)| short)
@@ -137,10 +155,10 @@ impl Entry {
     /// COMMAND's flags.
     pub(crate) fn flag_names(&self) -> Vec<&'static str> {
         let mut names = Vec::new();
-        match self.command.handler {
-            Handler::Write(_) => names.push("write"),
-            Handler::Read(_) => names.push("readonly"),
-            Handler::Admin(_) | Handler::Container => {}
+        if self.writes() {
+            names.push("write");
+        } else if self.only_reads() {
+            names.push("readonly");
         }
         for (flag, name) in [
             (Flags::GROWS, "denyoom"),
@@ -169,10 +187,10 @@ impl Entry {
     /// ACL categories, without the at sign.
     pub(crate) fn categories(&self) -> Vec<&'static str> {
         let mut names = Vec::new();
-        match self.command.handler {
-            Handler::Write(_) => names.push("write"),
-            Handler::Read(_) => names.push("read"),
-            Handler::Admin(_) | Handler::Container => {}
+        if self.writes() {
+            names.push("write");
+        } else if self.only_reads() {
+            names.push("read");
         }
         if !matches!(self.command.handler, Handler::Container) {
             names.extend(match self.group {
@@ -333,7 +351,7 @@ impl Table {
         let wrong = |what: String| format!("{name}: {what}");
         let name_words = if container.is_some() { 2 } else { 1 };
         let grammar = grammar::parse(command.syntax).map_err(wrong)?;
-        let default = if matches!(command.handler, Handler::Write(_)) {
+        let default = if matches!(command.handler, Handler::Write(_) | Handler::Wait(_)) {
             "RW access update"
         } else {
             "RO access"

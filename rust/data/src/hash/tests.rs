@@ -48,6 +48,7 @@ impl Db {
             random_seed: self.seed,
             place_seed: self.store.as_ref().unwrap().place_seed(),
             events: ALL,
+            interest: forgekv_engine::ShardSet::default(),
         }
     }
 

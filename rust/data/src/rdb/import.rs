@@ -273,6 +273,7 @@ impl<'s> Import<'s> {
                 random_seed: 0,
                 place_seed: self.store.place_seed(),
                 events: 0,
+                interest: forgekv_engine::ShardSet::default(),
             };
             let done = engine.with_reserved(ShardSet::ALL, |guard| {
                 let mut view = self.store.write(guard, Batch::new(), around);

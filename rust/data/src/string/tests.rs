@@ -39,6 +39,7 @@ impl Db {
             random_seed: 1,
             place_seed: self.store.place_seed(),
             events: ALL,
+            interest: forgekv_engine::ShardSet::default(),
         };
         let store = &self.store;
         let (result, events) = store.engine().with_reserved(ShardSet::ALL, |guard| {

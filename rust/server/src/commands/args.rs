@@ -133,6 +133,22 @@ impl<'a> Args<'a> {
         self.words.len() > 1 && self.flag(token)
     }
 
+    /// The next argument, for how long a command waits, in seconds: milliseconds, 0 for ever.
+    ///
+    /// # Errors
+    /// "ERR timeout is not a float or out of range", "ERR timeout is negative", "ERR timeout is out of range".
+    pub(crate) fn timeout(&mut self) -> Result<u64> {
+        timeout(self.next()?)
+    }
+
+    /// The last argument, as [`timeout`](Self::timeout); does not consume it.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn last_timeout(&self) -> Result<u64> {
+        timeout(self.words.last().ok_or(SYNTAX)?)
+    }
+
     /// Refuses arguments that nobody read.
     ///
     /// # Errors
@@ -145,6 +161,20 @@ impl<'a> Args<'a> {
     pub(crate) fn wrong_number(&self) -> Error {
         Error::reply(wrong_number(self.name))
     }
+}
+
+fn timeout(word: &[u8]) -> Result<u64> {
+    let text = "ERR timeout is not a float or out of range";
+    let seconds = number::parse_f64(word).filter(|s| s.is_finite());
+    let ms = (seconds.ok_or(Error::reply(text))? * 1000.0).ceil();
+    if ms < 0.0 {
+        return Err(Error::reply("ERR timeout is negative"));
+    }
+    // Beyond this, now and the timeout together are no time any more.
+    if ms >= (i64::MAX / 2) as f64 {
+        return Err(Error::reply("ERR timeout is out of range"));
+    }
+    Ok(ms as u64)
 }
 
 /// "ERR wrong number of arguments for 'get' command".

@@ -1,7 +1,8 @@
 //! What a family's table is made of: one entry per command.
 
 use super::Args;
-use crate::road::Admin;
+use crate::road::{Admin, Scope};
+use crate::waiting::Wait;
 use forgekv_data::{Read, Result, Write};
 use forgekv_resp::Reply;
 
@@ -25,8 +26,14 @@ impl Family {
 pub(crate) type ReadHandler = fn(&mut Read<'_>, &mut Args<'_>, &mut Reply<'_>) -> Result<()>;
 /// A function that stages writes.
 pub(crate) type WriteHandler = fn(&mut Write<'_>, &mut Args<'_>, &mut Reply<'_>) -> Result<()>;
+/// A function that stages writes, or says what it is ready to wait for.
+pub(crate) type WaitHandler =
+    fn(&mut Write<'_>, &mut Args<'_>, &mut Reply<'_>) -> Result<Option<Wait>>;
+/// A function that runs other commands in its own view.
+pub(crate) type CompoundHandler =
+    fn(&mut Scope<'_, '_>, &mut Args<'_>, &mut Reply<'_>) -> Result<()>;
 /// A function on the session and the server.
-pub(crate) type AdminHandler = fn(&mut Admin<'_>, &mut Args<'_>, &mut Reply<'_>) -> Result<()>;
+pub(crate) type AdminHandler = fn(&mut Admin<'_, '_>, &mut Args<'_>, &mut Reply<'_>) -> Result<()>;
 
 /// What runs, and what it may touch.
 #[derive(Debug, Clone, Copy)]
@@ -35,6 +42,10 @@ pub(crate) enum Handler {
     Read(ReadHandler),
     /// Sees and changes the data.
     Write(WriteHandler),
+    /// As `Write`; finds it nothing, the client waits.
+    Wait(WaitHandler),
+    /// Runs other commands.
+    Compound(CompoundHandler),
     /// Sees session and server, not the data.
     Admin(AdminHandler),
     /// Nothing runs: the work is done by subcommands.
@@ -67,6 +78,9 @@ impl Flags {
     pub(crate) const BLOCKING: Flags = Flags(1 << 22);
     pub(crate) const PUBSUB: Flags = Flags(1 << 23);
     pub(crate) const SUBSCRIBER: Flags = Flags(1 << 24);
+    pub(crate) const UNQUEUED: Flags = Flags(1 << 25);
+    pub(crate) const QUEUE: Flags = Flags(1 << 26);
+    pub(crate) const ONLY_READS: Flags = Flags(1 << 27);
 
     /// Whether all bits of `other` are set.
     #[inline]
@@ -147,6 +161,24 @@ pub(crate) const fn write(
     syntax: &'static str,
 ) -> Command {
     command(name, Handler::Write(handler), syntax)
+}
+
+/// A command that may write, and waits where there is nothing to take.
+pub(crate) const fn wait(
+    name: &'static str,
+    handler: WaitHandler,
+    syntax: &'static str,
+) -> Command {
+    command(name, Handler::Wait(handler), syntax).flag(Flags::BLOCKING)
+}
+
+/// A command that runs other commands.
+pub(crate) const fn compound(
+    name: &'static str,
+    handler: CompoundHandler,
+    syntax: &'static str,
+) -> Command {
+    command(name, Handler::Compound(handler), syntax)
 }
 
 /// A command on the session or the server.
@@ -287,9 +319,19 @@ impl Command {
         self.flag(Flags::LONG)
     }
 
-    /// Can wait for data: flag `blocking` and category @blocking.
-    pub(crate) const fn blocking(self) -> Command {
-        self.flag(Flags::BLOCKING)
+    /// Waits, and changes nothing.
+    pub(crate) const fn only_reads(self) -> Command {
+        self.flag(Flags::ONLY_READS)
+    }
+
+    /// Runs at once between MULTI and EXEC.
+    pub(crate) const fn unqueued(self) -> Command {
+        self.flag(Flags::UNQUEUED)
+    }
+
+    /// Runs what was queued: its shards are those of the queue and of what is watched.
+    pub(crate) const fn runs_queue(self) -> Command {
+        self.flag(Flags::QUEUE)
     }
 
     /// Not listed by COMMAND.

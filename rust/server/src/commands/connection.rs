@@ -31,12 +31,14 @@ pub(crate) const FAMILY: Family = Family::new(
         entrance("QUIT", quit, "")
             .subscriber()
             .arity(-1)
+            .unqueued()
             .since("1.0.0")
             .about("Closes the connection after the answer.")
             .complexity("O(1)")
             .deprecated("7.2.0", "just closing the connection"),
         entrance("RESET", reset, "")
             .subscriber()
+            .unqueued()
             .since("6.2.0")
             .about("Makes the connection as if it were new.")
             .complexity("O(1)"),
@@ -68,7 +70,7 @@ const fn entrance(
     admin(name, handler, syntax).fast().loading().stale().noscript().no_auth().allow_busy()
 }
 
-fn ping(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+fn ping(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     if args.remaining() > 1 {
         return Err(args.wrong_number());
     }
@@ -85,26 +87,25 @@ fn ping(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Resu
     Ok(())
 }
 
-fn echo(_: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+fn echo(_: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     reply.bulk(args.next()?);
     Ok(())
 }
 
-fn quit(ctx: &mut Admin<'_>, _: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+fn quit(ctx: &mut Admin<'_, '_>, _: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     reply.ok();
     ctx.then = Some(Then::Close);
     Ok(())
 }
 
-fn reset(ctx: &mut Admin<'_>, _: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
-    ctx.session.leave(ctx.server);
-    ctx.session.reset(&ctx.settings.config);
+fn reset(ctx: &mut Admin<'_, '_>, _: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+    ctx.session.reset(ctx.server, &ctx.settings.config);
     reply.set_proto(Proto::Resp2);
     reply.simple("RESET");
     Ok(())
 }
 
-fn select(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+fn select(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     let index = i32::try_from(args.int()?).map_err(|_| NOT_AN_INTEGER)?;
     match u32::try_from(index).ok().filter(|&db| db < ctx.store.databases()) {
         Some(db) => ctx.session.select(db),
@@ -114,7 +115,7 @@ fn select(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Re
     Ok(())
 }
 
-fn auth(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+fn auth(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     let (user, password) = match *args.rest() {
         [password] => (None, password),
         [user, password] => (Some(user), password),
@@ -126,7 +127,7 @@ fn auth(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Resu
 }
 
 /// There is one user, `default`, whose password is `requirepass`.
-fn authenticate(ctx: &mut Admin<'_>, user: Option<&[u8]>, password: &[u8]) -> Result<()> {
+fn authenticate(ctx: &mut Admin<'_, '_>, user: Option<&[u8]>, password: &[u8]) -> Result<()> {
     let config = ctx.server.config.current();
     if user.is_none() && config.requirepass.is_empty() {
         return Err(Error::reply(
@@ -149,7 +150,7 @@ fn same_bytes(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && std::hint::black_box(differences) == 0
 }
 
-fn hello(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+fn hello(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     let mut proto = ctx.session.proto;
     if let Some(word) = args.peek() {
         proto = match parse_i64(word) {

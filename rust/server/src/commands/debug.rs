@@ -59,11 +59,11 @@ const fn hidden(
         .since("1.0.0")
 }
 
-fn unknown(_: &mut Admin<'_>, _: &mut Args<'_>, _: &mut Reply<'_>) -> Result<()> {
+fn unknown(_: &mut Admin<'_, '_>, _: &mut Args<'_>, _: &mut Reply<'_>) -> Result<()> {
     Err(Error::reply("ERR wrong number of arguments for 'debug' command"))
 }
 
-fn sleep(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+fn sleep(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     let seconds = args.float()?.max(0.0);
     reply.ok();
     // Others go on: nothing here stops the whole server.
@@ -72,7 +72,7 @@ fn sleep(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Res
 }
 
 fn set_active_expire(
-    ctx: &mut Admin<'_>,
+    ctx: &mut Admin<'_, '_>,
     args: &mut Args<'_>,
     reply: &mut Reply<'_>,
 ) -> Result<()> {
@@ -81,7 +81,7 @@ fn set_active_expire(
     Ok(())
 }
 
-fn reload(ctx: &mut Admin<'_>, args: &mut Args<'_>, _: &mut Reply<'_>) -> Result<()> {
+fn reload(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, _: &mut Reply<'_>) -> Result<()> {
     while !args.is_empty() {
         // There is no snapshot to be written or merged: the data on disk is the data.
         if args.flag("NOFLUSH") || args.flag("MERGE") {
@@ -105,7 +105,7 @@ fn reload(ctx: &mut Admin<'_>, args: &mut Args<'_>, _: &mut Reply<'_>) -> Result
     Ok(())
 }
 
-fn object(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+fn object(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     let key = args.key()?;
     let Some(view) = ctx.data.as_mut() else { return Err(forgekv_data::NO_SUCH_KEY) };
     let Some(encoding) = keys::encoding_name(view, key)? else {
@@ -119,13 +119,13 @@ fn object(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Re
     Ok(())
 }
 
-fn digest(ctx: &mut Admin<'_>, _: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+fn digest(ctx: &mut Admin<'_, '_>, _: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     let Some(view) = ctx.data.as_mut() else { return Err(forgekv_data::NO_SUCH_KEY) };
     reply.simple(&digest::everything(view)?.to_hex());
     Ok(())
 }
 
-fn digest_value(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+fn digest_value(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     let Some(view) = ctx.data.as_mut() else { return Err(forgekv_data::NO_SUCH_KEY) };
     let keys = args.keys();
     reply.array(keys.len());
@@ -136,7 +136,7 @@ fn digest_value(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>)
 }
 
 #[expect(clippy::approx_constant, reason = "Redis answers this number")]
-fn protocol(_: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+fn protocol(_: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     let kind = args.next()?;
     match kind.to_ascii_lowercase().as_slice() {
         b"string" => reply.bulk(b"Hello World"),
@@ -189,7 +189,11 @@ fn protocol(_: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Re
     Ok(())
 }
 
-fn string_match_len(_: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+fn string_match_len(
+    _: &mut Admin<'_, '_>,
+    args: &mut Args<'_>,
+    reply: &mut Reply<'_>,
+) -> Result<()> {
     const MOST: i64 = 1 << 24;
     let length = args.int_in(0, MOST, "ERR value is not an integer or out of range")?;
     let text = vec![b'a'; length as usize];
@@ -197,12 +201,12 @@ fn string_match_len(_: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_
     Ok(())
 }
 
-fn error(_: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+fn error(_: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     reply.error_bytes(args.next()?);
     Ok(())
 }
 
-fn log(_: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+fn log(_: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     tracing::warn!("DEBUG LOG: {}", String::from_utf8_lossy(args.next()?));
     reply.ok();
     Ok(())

@@ -5,7 +5,7 @@ use crate::road::Admin;
 use forgekv_data::Result;
 use forgekv_resp::Reply;
 
-pub(super) fn help(ctx: &mut Admin<'_>, _: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+pub(super) fn help(ctx: &mut Admin<'_, '_>, _: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     let table = &ctx.server.table;
     let Some(container) = ctx.entry.parent.and_then(|id| table.get(id)) else { return Ok(()) };
     let mut lines = vec![format!(

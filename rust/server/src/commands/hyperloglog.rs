@@ -101,7 +101,7 @@ fn pfdebug(db: &mut Write<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Re
     Ok(())
 }
 
-fn pfselftest(admin: &mut Admin<'_>, _: &mut Args<'_>, _: &mut Reply<'_>) -> Result<()> {
+fn pfselftest(admin: &mut Admin<'_, '_>, _: &mut Args<'_>, _: &mut Reply<'_>) -> Result<()> {
     admin.then = Some(Then::Work(Box::new(|proto| {
         let mut out = Vec::new();
         let mut reply = Reply::new(&mut out, proto);

@@ -61,14 +61,14 @@ const fn about_commands(
     admin(name, handler, syntax).loading().stale().categories(&["connection"])
 }
 
-fn command(ctx: &mut Admin<'_>, _: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+fn command(ctx: &mut Admin<'_, '_>, _: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     let table = &ctx.server.table;
     reply.array(table.tops().count());
     table.tops().for_each(|entry| describe(table, entry, reply));
     Ok(())
 }
 
-fn count(ctx: &mut Admin<'_>, _: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+fn count(ctx: &mut Admin<'_, '_>, _: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     reply.int(ctx.server.table.tops().count() as i64);
     Ok(())
 }
@@ -84,7 +84,7 @@ fn named<'t>(table: &'t Table, name: &[u8]) -> Option<&'t Entry> {
     .filter(|entry| !entry.flags.has(Flags::HIDDEN))
 }
 
-fn info(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+fn info(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     if args.is_empty() {
         return command(ctx, args, reply);
     }
@@ -180,7 +180,7 @@ fn spec_flags(spec: &KeySpec) -> Vec<String> {
     spec.flags.split(' ').map(str::to_owned).collect()
 }
 
-fn docs(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+fn docs(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     let table = &ctx.server.table;
     let entries: Vec<&Entry> = if args.is_empty() {
         table.tops().collect()
@@ -378,7 +378,7 @@ fn details(token: Option<&str>, shape: Shape, reply: &mut Reply<'_>) -> usize {
     n
 }
 
-fn list(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+fn list(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     let mut keep: Box<dyn Fn(&Entry) -> bool + '_> = Box::new(|_| true);
     if !args.is_empty() {
         if !args.flag("FILTERBY") || args.remaining() != 2 {
@@ -422,7 +422,7 @@ fn flags_here(spec: &KeySpec, words: &[&[u8]]) -> Vec<String> {
 }
 
 /// The keys in a whole command, with the flags of their group.
-fn keys_of<'a>(ctx: &Admin<'_>, words: &[&'a [u8]]) -> Result<Vec<(&'a [u8], Vec<String>)>> {
+fn keys_of<'a>(ctx: &Admin<'_, '_>, words: &[&'a [u8]]) -> Result<Vec<(&'a [u8], Vec<String>)>> {
     let Named::Found(entry) = ctx.server.table.find(words) else {
         return Err(Error::reply("ERR Invalid command specified"));
     };
@@ -445,7 +445,7 @@ fn keys_of<'a>(ctx: &Admin<'_>, words: &[&'a [u8]]) -> Result<Vec<(&'a [u8], Vec
     if keys.is_empty() { Err(wrong()) } else { Ok(keys) }
 }
 
-fn get_keys(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+fn get_keys(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     let keys = keys_of(ctx, args.rest())?;
     reply.array(keys.len());
     keys.iter().for_each(|(key, _)| reply.bulk(key));
@@ -453,7 +453,7 @@ fn get_keys(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> 
 }
 
 fn get_keys_and_flags(
-    ctx: &mut Admin<'_>,
+    ctx: &mut Admin<'_, '_>,
     args: &mut Args<'_>,
     reply: &mut Reply<'_>,
 ) -> Result<()> {

@@ -2,11 +2,13 @@
 //!
 //! The data lives in `data::list`; here arguments are read and replies written.
 
-use super::{Args, Command, Family, read, write};
+use super::{Args, Command, Family, read, wait, write};
 use forgekv_base::number::parse_i64;
 use forgekv_data::list::{self, Arrange, End, HowMany, Search, Visit};
 use forgekv_data::{Error, Kind, NO_SUCH_KEY, NOT_AN_INTEGER, Read, Result, SYNTAX, Write};
 use forgekv_resp::Reply;
+
+mod blocking;
 
 const NOT_POSITIVE: &str = "ERR value is out of range, must be positive";
 const O_OF_PUSHED: &str = "O(1) for each element added, so O(N) to add N elements when the command is \
@@ -120,7 +122,51 @@ const COMMANDS: &[Command] = &[
         .keys("RW access delete; RW insert")
         .deprecated("6.2.0", "`LMOVE` with the `RIGHT` and `LEFT` arguments")
         .about("Moves the last element of one list before the first of another."),
+    wait("BLPOP", blocking::blpop, "key [key ...] timeout:double")
+        .since("2.0.0")
+        .complexity(O_OF_KEYS)
+        .noscript()
+        .keys("RW access delete")
+        .about("Takes the first element of the first list that is there; waits for one if none is."),
+    wait("BRPOP", blocking::brpop, "key [key ...] timeout:double")
+        .since("2.0.0")
+        .complexity(O_OF_KEYS)
+        .noscript()
+        .keys("RW access delete")
+        .about("Takes the last element of the first list that is there; waits for one if none is."),
+    wait(
+        "BLMPOP",
+        blocking::blmpop,
+        "timeout:double numkeys key [key ...] <LEFT | RIGHT> [COUNT count]",
+    )
+    .since("7.0.0")
+    .complexity(
+        "O(N+M) where N is the number of provided keys and M is the number of elements returned.",
+    )
+    .keys("RW access delete")
+    .about("Takes elements of the first list that is there; waits for one if none is."),
+    wait(
+        "BLMOVE",
+        blocking::blmove,
+        "source destination <LEFT | RIGHT> <LEFT | RIGHT> timeout:double",
+    )
+    .grows()
+    .noscript()
+    .since("6.2.0")
+    .complexity("O(1)")
+    .keys("RW access delete; RW insert")
+    .about("Moves an element from an end of one list to an end of another; waits for one if there is none."),
+    wait("BRPOPLPUSH", blocking::brpoplpush, "source destination timeout:double")
+        .grows()
+        .noscript()
+        .since("2.2.0")
+        .complexity("O(1)")
+        .keys("RW access delete; RW insert")
+        .deprecated("6.2.0", "`BLMOVE` with the `RIGHT` and `LEFT` arguments")
+        .about("Moves the last element of one list before the first of another; waits for one if there is none."),
 ];
+
+const O_OF_KEYS: &str = "O(N) where N is the number of provided keys.";
 
 const MOVE_MANY: &str = "source destination <LEFT | RIGHT> <LEFT | RIGHT> \
                          [<COUNT count | EXACTLY exactly:integer> <OBO | BULK>]";
@@ -237,6 +283,14 @@ fn end(args: &mut Args<'_>) -> Result<End> {
 }
 
 fn lmpop(db: &mut Write<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+    if !pop_first(db, args, reply)? {
+        reply.null_array();
+    }
+    Ok(())
+}
+
+/// Takes elements of the first list that is there; false when there is none.
+fn pop_first(db: &mut Write<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<bool> {
     let numkeys = args.int_in(1, i64::MAX, "ERR numkeys should be greater than 0")?;
     // An end must follow.
     if numkeys.unsigned_abs() >= args.remaining() as u64 {
@@ -252,11 +306,10 @@ fn lmpop(db: &mut Write<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Resu
     for key in keys {
         let mut found = Keyed { key: key.name, reply };
         if list::pop(db, key, end, count.unsigned_abs(), &mut found)? {
-            return Ok(());
+            return Ok(true);
         }
     }
-    reply.null_array();
-    Ok(())
+    Ok(false)
 }
 
 fn llen(db: &mut Read<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
@@ -382,6 +435,16 @@ fn lmove(db: &mut Write<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Resu
     move_one(db, from, to, reply)
 }
 
+/// Moves one element and answers it; false when there is none.
+fn take_one(
+    db: &mut Write<'_>,
+    from: (forgekv_data::Key<'_>, End),
+    to: (forgekv_data::Key<'_>, End),
+    reply: &mut Reply<'_>,
+) -> Result<bool> {
+    list::move_items(db, from, to, HowMany::UpTo(1), Arrange::OneByOne, &mut One(reply))
+}
+
 fn rpoplpush(db: &mut Write<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     let (source, target) = (args.key()?, args.key()?);
     move_one(db, (source, End::Right), (target, End::Left), reply)
@@ -393,8 +456,7 @@ fn move_one(
     to: (forgekv_data::Key<'_>, End),
     reply: &mut Reply<'_>,
 ) -> Result<()> {
-    let (how_many, arrange) = (HowMany::UpTo(1), Arrange::OneByOne);
-    if !list::move_items(db, from, to, how_many, arrange, &mut One(reply))? {
+    if !take_one(db, from, to, reply)? {
         reply.null();
     }
     Ok(())

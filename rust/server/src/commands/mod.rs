@@ -8,6 +8,8 @@
 //! |---------|---------------------------|--------------------------------------------------|
 //! | `read`  | [`Read`]                  | with the shards of its keys locked               |
 //! | `write` | [`Write`], staged writes  | the same; committed when it returns Ok           |
+//! | `wait`  | [`Write`], staged writes  | the same; finds it nothing, the client waits     |
+//! | `compound`| [`Scope`](crate::road::Scope): a view, and other commands | the same  |
 //! | `admin` | [`Admin`]: session, server| with no shard locked                             |
 //!
 //! A data handler may be run more than once for one command (see [`crate::road`]), so it has no effect
@@ -31,10 +33,13 @@ mod set;
 mod sort;
 mod stream;
 mod string;
+mod transactions;
 mod zset;
 
 pub(crate) use args::Args;
-pub(crate) use command::{Command, Family, Flags, Handler, admin, container, read, write};
+pub(crate) use command::{
+    Command, Family, Flags, Handler, admin, compound, container, read, wait, write,
+};
 
 /// Every family there is: the whole product on one screen.
 pub(crate) const FAMILIES: &[&Family] = &[
@@ -49,6 +54,7 @@ pub(crate) const FAMILIES: &[&Family] = &[
     &geo::FAMILY,
     &keys::FAMILY,
     &sort::FAMILY,
+    &transactions::FAMILY,
     &connection::FAMILY,
     &pubsub::FAMILY,
     &server::FAMILY,

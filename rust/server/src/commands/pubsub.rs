@@ -2,6 +2,7 @@
 
 use super::command::{AdminHandler, HELP};
 use super::{Args, Command, Family, admin, container};
+use crate::effects::Published;
 use crate::pubsub::Kind;
 use crate::road::Admin;
 use forgekv_data::{Error, Result};
@@ -95,32 +96,38 @@ const fn question(name: &'static str, handler: AdminHandler, syntax: &'static st
     admin(name, handler, syntax).pubsub()
 }
 
-fn subscribe(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+fn subscribe(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     begin(ctx, args, reply, Kind::Channel, b"subscribe")
 }
 
-fn psubscribe(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+fn psubscribe(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     begin(ctx, args, reply, Kind::Pattern, b"psubscribe")
 }
 
-fn ssubscribe(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+fn ssubscribe(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     begin(ctx, args, reply, Kind::Shard, b"ssubscribe")
 }
 
-fn unsubscribe(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+fn unsubscribe(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     end(ctx, args, reply, Kind::Channel, b"unsubscribe")
 }
 
-fn punsubscribe(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+fn punsubscribe(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     end(ctx, args, reply, Kind::Pattern, b"punsubscribe")
 }
 
-fn sunsubscribe(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+fn sunsubscribe(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     end(ctx, args, reply, Kind::Shard, b"sunsubscribe")
 }
 
 /// Confirms a subscription or its end; `name` is missing when there was none to end.
-fn confirm(ctx: &Admin<'_>, reply: &mut Reply<'_>, kind: Kind, word: &[u8], name: Option<&[u8]>) {
+fn confirm(
+    ctx: &Admin<'_, '_>,
+    reply: &mut Reply<'_>,
+    kind: Kind,
+    word: &[u8],
+    name: Option<&[u8]>,
+) {
     reply.push(3);
     reply.bulk(word);
     match name {
@@ -131,7 +138,7 @@ fn confirm(ctx: &Admin<'_>, reply: &mut Reply<'_>, kind: Kind, word: &[u8], name
 }
 
 fn begin(
-    ctx: &mut Admin<'_>,
+    ctx: &mut Admin<'_, '_>,
     args: &mut Args<'_>,
     reply: &mut Reply<'_>,
     kind: Kind,
@@ -148,7 +155,7 @@ fn begin(
 }
 
 fn end(
-    ctx: &mut Admin<'_>,
+    ctx: &mut Admin<'_, '_>,
     args: &mut Args<'_>,
     reply: &mut Reply<'_>,
     kind: Kind,
@@ -174,16 +181,16 @@ fn end(
     Ok(())
 }
 
-fn publish(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+fn publish(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     send(ctx, args, reply, false)
 }
 
-fn spublish(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+fn spublish(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     send(ctx, args, reply, true)
 }
 
 fn send(
-    ctx: &mut Admin<'_>,
+    ctx: &mut Admin<'_, '_>,
     args: &mut Args<'_>,
     reply: &mut Reply<'_>,
     sharded: bool,
@@ -191,22 +198,26 @@ fn send(
     let (channel, message) = (args.next()?, args.next()?);
     let receivers = ctx.server.pubsub.count(channel, sharded);
     if receivers > 0 {
-        let lsn = ctx.store.engine().log_appended();
-        ctx.server.pubsub.publish(&ctx.server.mailboxes, channel, message, sharded, lsn);
+        let (channel, message) = (channel.to_vec(), message.to_vec());
+        ctx.effects.published.push(Published { channel, message, sharded });
     }
     reply.int(receivers as i64);
     Ok(())
 }
 
-fn channels(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+fn channels(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     list(ctx, args, reply, Kind::Channel)
 }
 
-fn shard_channels(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+fn shard_channels(
+    ctx: &mut Admin<'_, '_>,
+    args: &mut Args<'_>,
+    reply: &mut Reply<'_>,
+) -> Result<()> {
     list(ctx, args, reply, Kind::Shard)
 }
 
-fn list(ctx: &Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>, kind: Kind) -> Result<()> {
+fn list(ctx: &Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>, kind: Kind) -> Result<()> {
     let pattern = match *args.rest() {
         [] => None,
         [pattern] => Some(pattern),
@@ -223,15 +234,20 @@ fn list(ctx: &Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>, kind: Kind)
     Ok(())
 }
 
-fn numsub(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+fn numsub(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     number(ctx, args, reply, Kind::Channel)
 }
 
-fn shard_numsub(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+fn shard_numsub(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     number(ctx, args, reply, Kind::Shard)
 }
 
-fn number(ctx: &Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>, kind: Kind) -> Result<()> {
+fn number(
+    ctx: &Admin<'_, '_>,
+    args: &mut Args<'_>,
+    reply: &mut Reply<'_>,
+    kind: Kind,
+) -> Result<()> {
     let names = args.rest();
     reply.array(2 * names.len());
     for name in names {
@@ -241,7 +257,7 @@ fn number(ctx: &Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>, kind: Kin
     Ok(())
 }
 
-fn numpat(ctx: &mut Admin<'_>, _: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+fn numpat(ctx: &mut Admin<'_, '_>, _: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     reply.int(ctx.server.pubsub.len(Kind::Pattern) as i64);
     Ok(())
 }

@@ -115,7 +115,7 @@ const fn directive(
     admin(name, handler, syntax).operator().loading().stale().noscript()
 }
 
-fn time(_: &mut Admin<'_>, _: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+fn time(_: &mut Admin<'_, '_>, _: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     let now_us = clock::now_us();
     reply.array(2);
     reply.bulk_int((now_us / 1_000_000) as i64);
@@ -123,19 +123,19 @@ fn time(_: &mut Admin<'_>, _: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()
     Ok(())
 }
 
-fn last_save(ctx: &mut Admin<'_>, _: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+fn last_save(ctx: &mut Admin<'_, '_>, _: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     reply.int(ctx.server.saves.last_s() as i64);
     Ok(())
 }
 
-fn save(ctx: &mut Admin<'_>, _: &mut Args<'_>, _: &mut Reply<'_>) -> Result<()> {
+fn save(ctx: &mut Admin<'_, '_>, _: &mut Args<'_>, _: &mut Reply<'_>) -> Result<()> {
     let server = ctx.server.clone();
     ctx.then = Some(work(move || saves::save(&server)));
     Ok(())
 }
 
 fn save_in_background(
-    ctx: &mut Admin<'_>,
+    ctx: &mut Admin<'_, '_>,
     args: &mut Args<'_>,
     reply: &mut Reply<'_>,
 ) -> Result<()> {
@@ -147,16 +147,18 @@ fn save_in_background(
     Ok(())
 }
 
-fn info(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+fn info(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     let names = args.rest();
     let keyspace = if wants_keyspace(names) { keyspace(ctx)? } else { Vec::new() };
-    // The figures of the storage are taken shard by shard, so the locks are given back first.
-    ctx.data = None;
+    if let Some(view) = ctx.data.as_mut() {
+        view.guard().note_figures();
+    }
     let server = ctx.server;
     let config = server.config.current();
     let totals = server.stats.totals();
     let clients = server.clients.all();
     let most = |of: fn(&crate::session::Client) -> u64| clients.iter().map(|c| of(c)).max();
+    let blocking = server.waiting.keys();
     let snapshot = Snapshot {
         now_us: clock::now_us(),
         config: &config,
@@ -165,7 +167,8 @@ fn info(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Resu
         rates: server.stats.rates(),
         clients: Clients {
             connected: clients.len() as u64,
-            blocked: Some(0),
+            blocked: Some(server.waiting.clients() as u64),
+            blocking_keys: (blocking.0 as u64, blocking.1 as u64),
             max_input_buffer: most(|c| c.input_bytes.load(Relaxed)),
             max_output_buffer: most(|c| c.output_bytes.load(Relaxed)),
             buffer_bytes: Some(clients.iter().map(|c| c.memory()).sum()),
@@ -193,7 +196,7 @@ fn wants_keyspace(names: &[&[u8]]) -> bool {
         || names.iter().any(|name| with.iter().any(|with| name.eq_ignore_ascii_case(with)))
 }
 
-fn keyspace(ctx: &mut Admin<'_>) -> Result<Vec<Database>> {
+fn keyspace(ctx: &mut Admin<'_, '_>) -> Result<Vec<Database>> {
     let Some(view) = ctx.data.as_mut() else { return Ok(Vec::new()) };
     let mut databases = Vec::new();
     for index in 0..ctx.store.databases() {
@@ -207,7 +210,7 @@ fn keyspace(ctx: &mut Admin<'_>) -> Result<Vec<Database>> {
     Ok(databases)
 }
 
-fn config_get(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+fn config_get(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     let found = ctx.server.config.get(args.rest());
     reply.map(found.len());
     for (name, value) in found {
@@ -217,7 +220,7 @@ fn config_get(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -
     Ok(())
 }
 
-fn config_set(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+fn config_set(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     if !args.remaining().is_multiple_of(2) {
         return Err(args.wrong_number());
     }
@@ -231,13 +234,17 @@ fn config_set(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -
     Ok(())
 }
 
-fn config_rewrite(ctx: &mut Admin<'_>, _: &mut Args<'_>, _: &mut Reply<'_>) -> Result<()> {
+fn config_rewrite(ctx: &mut Admin<'_, '_>, _: &mut Args<'_>, _: &mut Reply<'_>) -> Result<()> {
     let config = ctx.server.config.clone();
     ctx.then = Some(work(move || config.rewrite()));
     Ok(())
 }
 
-fn config_reset_stat(ctx: &mut Admin<'_>, _: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+fn config_reset_stat(
+    ctx: &mut Admin<'_, '_>,
+    _: &mut Args<'_>,
+    reply: &mut Reply<'_>,
+) -> Result<()> {
     ctx.server.stats.reset();
     ctx.server.memory.reset(&*ctx.server.allocator);
     reply.ok();
@@ -259,7 +266,7 @@ pub(super) fn work(
     }))
 }
 
-fn shutdown(ctx: &mut Admin<'_>, args: &mut Args<'_>, _: &mut Reply<'_>) -> Result<()> {
+fn shutdown(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, _: &mut Reply<'_>) -> Result<()> {
     let (mut save, mut no_save, mut abort) = (false, false, false);
     let (mut now, mut force) = (false, false);
     while !args.is_empty() {

@@ -9,7 +9,7 @@ mod pending;
 mod read;
 
 use super::command::HELP;
-use super::{Args, Command, Family, container, read, write};
+use super::{Args, Command, Family, container, read, wait, write};
 use forgekv_data::stream::{self, Add, Deleted, Fields, Id, NewId, Seq};
 use forgekv_data::{Error, Read, Result, Write};
 use forgekv_resp::Reply;
@@ -69,23 +69,22 @@ const COMMANDS: &[Command] = &[
         .since("5.0.0")
         .complexity("O(N) where N is the number of entries returned.")
         .about("Returns the entries between two ids, the last one first."),
-    read(
+    wait(
         "XREAD",
         read::xread,
         "[COUNT count] [BLOCK milliseconds] STREAMS key [key ...] id [id ...]",
     )
-    .blocking()
+    .only_reads()
     .since("5.0.0")
     .complexity("O(N) where N is the number of entries returned.")
     .keys("RO access @ STREAMS:1 range -1 1 2")
     .about("Returns the entries behind given ids, of one or more streams."),
-    write(
+    wait(
         "XREADGROUP",
         read::xreadgroup,
         "GROUP group consumer [COUNT count] [BLOCK milliseconds] [CLAIM min-idle-time:integer] [NOACK] \
          STREAMS key [key ...] id [id ...]",
     )
-    .blocking()
     .since("5.0.0")
     .complexity("O(N) where N is the number of entries returned.")
     .keys("RO access @ STREAMS:4 range -1 1 2")

@@ -8,7 +8,7 @@ mod pop;
 mod range;
 
 use super::keys::cursor;
-use super::{Args, Command, Family, read, write};
+use super::{Args, Command, Family, read, wait, write};
 use forgekv_base::glob;
 use forgekv_base::number::format_f64;
 use forgekv_data::zset::{self, Visit};
@@ -178,6 +178,29 @@ const COMMANDS: &[Command] = &[
         .complexity(O_OF_MEMBERS)
         .keys("RW access delete")
         .about("Takes out the outermost members of the first sorted set that has any."),
+    wait("BZPOPMIN", pop::bzpopmin, "key [key ...] timeout:double")
+        .fast()
+        .noscript()
+        .since("5.0.0")
+        .complexity("O(log(N)) with N being the number of elements in the sorted set.")
+        .keys("RW access delete")
+        .about("Takes out the member with the lowest score of the first sorted set; waits for one if none is there."),
+    wait("BZPOPMAX", pop::bzpopmax, "key [key ...] timeout:double")
+        .fast()
+        .noscript()
+        .since("5.0.0")
+        .complexity("O(log(N)) with N being the number of elements in the sorted set.")
+        .keys("RW access delete")
+        .about("Takes out the member with the highest score of the first sorted set; waits for one if none is there."),
+    wait(
+        "BZMPOP",
+        pop::bzmpop,
+        "timeout:double numkeys key [key ...] <MIN | MAX> [COUNT count]",
+    )
+    .since("7.0.0")
+    .complexity(O_OF_MEMBERS)
+    .keys("RW access delete")
+    .about("Takes out the outermost members of the first sorted set; waits for one if none is there."),
     read("ZRANDMEMBER", pop::zrandmember, "key [count [WITHSCORES]]")
         .since("6.2.0")
         .complexity("O(N) where N is the number of members returned")

@@ -1,31 +1,97 @@
-//! Requests that cannot be answered at once: their data is on disk, a shard is held, or they are long.
+//! Requests that cannot be answered at once: their data is on disk, a shard is held, they are long, or they
+//! wait for a key.
 
 use super::serving::{Serving, account, silence};
-use crate::road::{self, Again, Done, Job, Outcome, Settings, Then, Turn, Words};
+use crate::road::{self, Again, Blocked, Done, Ended, Job, Outcome, Settings, Then, Turn, Words};
+use crate::waiting::{Answer, Waiter};
+use crate::worker::READ_BYTES;
 use forgekv_base::clock;
 use forgekv_data::{Error, Store};
 use forgekv_engine::{Error as EngineError, ShardSet, UNSETTLED};
 use forgekv_resp::{Args, Limits, Parser, Reply, Status};
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::sync::oneshot;
+
+/// What a client that waits may send meanwhile before it is not read from any more.
+const MAX_AHEAD: usize = 1 << 20;
+
+/// How a client's waiting went on.
+enum Woken {
+    /// Somebody has answered for it.
+    Answered(Answer),
+    /// It is to try by itself.
+    Asked,
+    /// It has waited long enough.
+    InVain,
+    /// It has gone.
+    Gone,
+}
 
 impl Serving {
     /// Sees a request through that could not be answered at once; false when the connection is to be
     /// closed.
-    pub(super) async fn finish(&mut self, mut outcome: Outcome, end: usize) -> bool {
+    pub(super) async fn finish<R: AsyncRead + Unpin>(
+        &mut self,
+        mut outcome: Outcome,
+        end: usize,
+        socket: &mut R,
+    ) -> bool {
         let mut args = Args::new();
         let mut time_us = clock::monotonic_us();
+        let mut blocked: Option<Box<Blocked>> = None;
+        // The right to answer, while a client that waits tries by itself.
+        let mut sender: Option<oneshot::Sender<Answer>> = None;
         loop {
             match outcome {
                 Outcome::Done(done) => {
                     self.connection.depends_on(done, &self.worker);
+                    self.end_waiting();
                     return true;
                 }
-                Outcome::Refused => return true,
+                Outcome::Refused | Outcome::Queued => return true,
                 Outcome::Then(then) => return self.then(then).await,
-                Outcome::Long { shards, once, command } => {
-                    let words = self.words(end, &mut args).iter().map(|w| w.to_vec()).collect();
-                    let (db, proto) = (self.session.db, self.session.proto);
-                    outcome = self.elsewhere(Job { words, command, shards, once, db, proto }).await;
+                Outcome::Long { shards, once, command, told } => {
+                    let words = match &blocked {
+                        Some(blocked) => blocked.waiter.words.clone(),
+                        None => self.words(end, &mut args).iter().map(|w| w.to_vec()).collect(),
+                    };
+                    let stand_in = self.session.stand_in();
+                    let session = std::mem::replace(&mut self.session, stand_in);
+                    let job = Job { words, command, shards, once, told, session };
+                    outcome = self.elsewhere(job).await;
+                }
+                Outcome::Waits(now) => {
+                    if let (Some(sender), Some(blocked)) = (sender.take(), &blocked) {
+                        blocked.waiter.give_back(sender);
+                    }
+                    blocked = now.or(blocked);
+                    let Some(waits) = &mut blocked else { return true };
+                    match self.wait(waits, socket).await {
+                        Woken::Gone => return false,
+                        Woken::InVain => {
+                            let nil = waits.waiter.nil;
+                            let mut answer = Vec::new();
+                            nil.write(&mut Reply::new(&mut answer, self.session.proto));
+                            self.take_answer(&answer, time_us);
+                            return true;
+                        }
+                        Woken::Answered(Answer { bytes, lsn }) => {
+                            self.connection
+                                .depends_on(Done { lsn, ..Done::default() }, &self.worker);
+                            self.take_answer(&bytes, time_us);
+                            return true;
+                        }
+                        Woken::Asked => {
+                            time_us = clock::monotonic_us();
+                            sender = waits.waiter.claim_asked();
+                            outcome = match sender {
+                                Some(_) => self.try_again(&waits.waiter.clone()).await,
+                                None => Outcome::Waits(None),
+                            };
+                        }
+                    }
                 }
                 Outcome::Again(mut again) => {
                     self.worker.stats.cold_commands.add(1);
@@ -35,30 +101,24 @@ impl Serving {
                         continue;
                     };
                     if let Err(e) = prepare(&store, &mut again).await {
-                        let mut output = self.connection.output.borrow_mut();
-                        let mark = output.len();
-                        let mut reply = Reply::new(&mut output, self.session.proto);
+                        let mut answer = Vec::new();
+                        let mut reply = Reply::new(&mut answer, self.session.proto);
                         road::refuse(&mut reply, &Error::Engine(e));
-                        let settings = self.worker.settings();
-                        account(&self.worker, &self.session, &output, mark, time_us, &settings);
-                        silence(&mut self.session, &mut output, mark);
+                        self.take_answer(&answer, time_us);
                         return true;
                     }
                     if again.is_enough(&self.worker.server) {
-                        let Again { shards, once, command, .. } = *again;
-                        outcome = Outcome::Long { shards, once, command };
+                        let Again { shards, once, command, told, .. } = *again;
+                        outcome = Outcome::Long { shards, once, command, told };
                         continue;
                     }
                     let worker = self.worker.clone();
                     let settings = worker.settings();
-                    let mut parser = Parser::new();
-                    let limits = Limits { max_bulk_len: u64::MAX, authenticated: true };
                     let bytes = self.input.get(self.start..end).unwrap_or_default();
-                    // It was parsed before, so it parses again.
-                    if parser.next(bytes, &mut args, &limits).is_err() {
-                        return false;
-                    }
-                    let words: Words<'_> = args.iter(bytes).collect();
+                    let words = match &blocked {
+                        Some(blocked) => of_waiter(&blocked.waiter),
+                        None => parse(bytes, &mut args),
+                    };
                     let turn = Turn {
                         server: &worker.server,
                         store: &store,
@@ -87,38 +147,140 @@ impl Serving {
         }
     }
 
+    /// Writes what was answered for this client, and ends its waiting.
+    fn take_answer(&mut self, answer: &[u8], since_us: u64) {
+        let mut output = self.connection.output.borrow_mut();
+        let mark = output.len();
+        output.extend_from_slice(answer);
+        let settings = self.worker.settings();
+        account(&self.worker, &mut self.session, &output, mark, since_us, &settings);
+        silence(&mut self.session, &mut output, mark);
+        drop(output);
+        self.end_waiting();
+    }
+
+    fn end_waiting(&mut self) {
+        if let Some(waiter) = self.session.waiter.take() {
+            let server = &self.worker.server;
+            server.waiting.strike(&server.interest, &waiter);
+        }
+    }
+
+    /// Waits for a key. What the client sends meanwhile is kept; if it goes, it takes nothing.
+    async fn wait<R: AsyncRead + Unpin>(&mut self, blocked: &mut Blocked, socket: &mut R) -> Woken {
+        // A client that waits holds up no end of the server.
+        self.worker.under_way.set(self.worker.under_way.get() - 1);
+        self.worker.queue(&self.connection);
+        let left = |deadline: u64| deadline.saturating_sub(clock::monotonic_us());
+        let in_vain = async {
+            match blocked.deadline_us {
+                Some(deadline) => tokio::time::sleep(Duration::from_micros(left(deadline))).await,
+                None => std::future::pending().await,
+            }
+        };
+        let mut in_vain = std::pin::pin!(in_vain);
+        let woken = loop {
+            let reads = self.input.len() < MAX_AHEAD;
+            if reads {
+                self.input.reserve(READ_BYTES);
+            }
+            tokio::select! {
+                biased;
+                answer = &mut blocked.answer => break answer.map_or(Woken::InVain, Woken::Answered),
+                () = blocked.waiter.wait_to_be_asked() => break Woken::Asked,
+                () = &mut in_vain => break Woken::InVain,
+                read = socket.read_buf(&mut self.input), if reads => match read {
+                    Ok(n) if n > 0 => self.worker.stats.net_input_bytes.add(n as u64),
+                    _ => break Woken::Gone,
+                },
+            }
+        };
+        self.worker.under_way.set(self.worker.under_way.get() + 1);
+        let is_over = matches!(woken, Woken::InVain | Woken::Gone);
+        if is_over && !blocked.waiter.cancel() {
+            // Somebody is about to answer.
+            if let Ok(answer) = (&mut blocked.answer).await
+                && matches!(woken, Woken::InVain)
+            {
+                return Woken::Answered(answer);
+            }
+        }
+        woken
+    }
+
+    /// Tries a command that waits, for what came cannot be taken by whoever brought it.
+    async fn try_again(&mut self, waiter: &Waiter) -> Outcome {
+        let store = self.open_store().await;
+        let worker = self.worker.clone();
+        let settings = worker.settings();
+        let turn = Turn {
+            server: &worker.server,
+            store: &store,
+            settings: &settings,
+            stats: &worker.stats,
+            now_ms: clock::now_ms(),
+        };
+        let mut output = self.connection.output.borrow_mut();
+        let mark = output.len();
+        let mut scratch = worker.scratch.borrow_mut();
+        let seed = scratch.rng.next_u64();
+        let words = of_waiter(waiter);
+        let began_us = clock::monotonic_us();
+        let outcome = road::try_again(
+            &turn,
+            &mut self.session,
+            (waiter.command, &words),
+            &mut scratch.batch,
+            seed,
+            &mut output,
+        );
+        if matches!(outcome, Outcome::Done(_)) {
+            account(&worker, &mut self.session, &output, mark, began_us, &settings);
+            silence(&mut self.session, &mut output, mark);
+        }
+        outcome
+    }
+
     fn words<'a>(&'a self, end: usize, args: &'a mut Args) -> Words<'a> {
-        let bytes = self.input.get(self.start..end).unwrap_or_default();
-        let limits = Limits { max_bulk_len: u64::MAX, authenticated: true };
-        match Parser::new().next(bytes, args, &limits) {
-            Ok(Status::Complete { .. }) => args.iter(bytes).collect(),
-            _ => Words::new(),
+        parse(self.input.get(self.start..end).unwrap_or_default(), args)
+    }
+
+    /// The data, once it is open.
+    async fn open_store(&self) -> Store {
+        loop {
+            if let Some(store) = self.worker.store.borrow().clone() {
+                return store;
+            }
+            self.worker.wait_for_store().await;
         }
     }
 
     /// Runs a command on a thread that may wait.
     async fn elsewhere(&mut self, job: Job) -> Outcome {
-        let store = loop {
-            if let Some(store) = self.worker.store.borrow().clone() {
-                break store;
-            }
-            self.worker.wait_for_store().await;
-        };
+        let store = self.open_store().await;
         let server = self.worker.server.clone();
         let settings = Settings::clone(&self.worker.settings());
-        let (command, proto) = (job.command, job.proto);
+        let (command, proto) = (job.command, job.session.proto);
         let started_us = clock::monotonic_us();
         self.connection.hold();
         let ran = tokio::task::spawn_blocking(move || {
-            road::run_reserved(&server, &store, &settings, &job)
+            road::run_reserved(&server, &store, &settings, job)
         })
         .await;
         let mut output = self.connection.output.borrow_mut();
         let mark = output.len();
         let done = match ran {
-            Ok((bytes, done)) => {
+            Ok((bytes, ended, session)) => {
+                self.session = session;
                 output.extend_from_slice(&bytes);
-                done
+                match ended {
+                    Ended::Done(done) => done,
+                    Ended::Waits(blocked) => {
+                        drop(output);
+                        self.connection.release();
+                        return Outcome::Waits(blocked);
+                    }
+                }
             }
             Err(e) => {
                 tracing::error!("a long command did not end: {e}");
@@ -128,7 +290,7 @@ impl Serving {
         };
         self.session.client.command.store(command as u32, Relaxed);
         let settings = self.worker.settings();
-        account(&self.worker, &self.session, &output, mark, started_us, &settings);
+        account(&self.worker, &mut self.session, &output, mark, started_us, &settings);
         silence(&mut self.session, &mut output, mark);
         drop(output);
         self.connection.release();
@@ -159,6 +321,20 @@ impl Serving {
             }
         }
     }
+}
+
+/// The words of a request that was parsed before, so it parses again.
+fn parse<'a>(bytes: &'a [u8], args: &'a mut Args) -> Words<'a> {
+    let limits = Limits { max_bulk_len: u64::MAX, authenticated: true };
+    match Parser::new().next(bytes, args, &limits) {
+        Ok(Status::Complete { .. }) => args.iter(bytes).collect(),
+        _ => Words::new(),
+    }
+}
+
+/// The words of a command that waits.
+fn of_waiter(waiter: &Waiter) -> Words<'_> {
+    waiter.words.iter().map(Vec::as_slice).collect()
 }
 
 /// Does what the next attempt needs.

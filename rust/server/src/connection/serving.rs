@@ -103,7 +103,7 @@ impl Serving {
     }
 
     pub(super) async fn run<R: AsyncRead + Unpin>(mut self, mut socket: R) {
-        while self.read(&mut socket).await && self.execute_all().await {
+        while self.read(&mut socket).await && self.execute_all(&mut socket).await {
             self.put_input_away();
             if self.worker.is_stopping.get() {
                 break;
@@ -168,7 +168,7 @@ impl Serving {
     }
 
     /// Executes every complete request; false when the connection is to be closed.
-    async fn execute_all(&mut self) -> bool {
+    async fn execute_all<R: AsyncRead + Unpin>(&mut self, socket: &mut R) -> bool {
         loop {
             let stop = self.drain();
             self.worker.queue(&self.connection);
@@ -186,7 +186,7 @@ impl Serving {
                 Stop::NoStore => self.worker.wait_for_store().await,
                 Stop::Put { outcome, end } => {
                     self.worker.under_way.set(self.worker.under_way.get() + 1);
-                    let goes_on = self.finish(outcome, end).await;
+                    let goes_on = self.finish(outcome, end, socket).await;
                     self.worker.under_way.set(self.worker.under_way.get() - 1);
                     self.start = end;
                     self.parser = Parser::new();
@@ -243,6 +243,10 @@ impl Serving {
                         self.connection.depends_on(done, &worker);
                         self.writes += u64::from(done.wrote);
                         time_us = account(&worker, session, &output, mark, time_us, &settings);
+                        silence(session, &mut output, mark);
+                        self.start = slot.end;
+                    }
+                    Outcome::Queued => {
                         silence(session, &mut output, mark);
                         self.start = slot.end;
                     }
@@ -432,7 +436,7 @@ enum End {
 #[inline]
 pub(super) fn account(
     worker: &Worker,
-    session: &Session,
+    session: &mut Session,
     output: &[u8],
     mark: usize,
     since_us: u64,
@@ -445,7 +449,14 @@ pub(super) fn account(
         worker.stats.error(output.get(mark..).unwrap_or_default());
     }
     let nanos = (now_us - since_us) * 1000;
-    worker.stats.call(command, nanos, failed, settings.config.latency_tracking);
+    let track = settings.config.latency_tracking;
+    worker.stats.call(command, nanos, failed, track);
+    for nested in session.nested.drain(..) {
+        worker.stats.call(nested.command, nested.nanos, !nested.error.is_empty(), track);
+        if !nested.error.is_empty() {
+            worker.stats.error(&nested.error);
+        }
+    }
     now_us
 }
 

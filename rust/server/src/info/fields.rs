@@ -51,6 +51,8 @@ pub(super) const SECTIONS: &[Section] = &[
         ("client_recent_max_output_buffer", |s| s.clients.max_output_buffer.into()),
         ("blocked_clients", |s| s.clients.blocked.into()),
         ("pubsub_clients", |s| s.clients.pubsub.into()),
+        ("total_blocking_keys", |s| s.clients.blocking_keys.0.into()),
+        ("total_blocking_keys_on_nokey", |s| s.clients.blocking_keys.1.into()),
     ]},
     Section { title: "Memory", shown: Shown::Always, lines: none, figures: &[
         ("used_memory", |s| s.memory.allocator.allocated.into()),

@@ -4,7 +4,9 @@
 //! There is no session and no configuration, so commands about those answer with an error. What a call has
 //! written survives the process when the call returns, and the machine if the mode is `Always`.
 
-use super::{Call, Done, Once, attempt, keys, refuse, shards, unknown_command, unknown_subcommand};
+use super::attempt::{Call, attempt};
+use super::gate::{unknown_command, unknown_subcommand};
+use super::{Done, Ended, Once, keys, refuse, shards};
 use crate::commands::{Handler, args::wrong_number};
 use crate::table::{Entry, Named, Table};
 use forgekv_base::clock;
@@ -81,7 +83,7 @@ impl Embedded {
         if !entry.takes(words.len()) || matches!(entry.command.handler, Handler::Container) {
             return Err(wrong_number(&entry.name).into_bytes());
         }
-        if matches!(entry.command.handler, Handler::Admin(_)) {
+        if matches!(entry.command.handler, Handler::Admin(_) | Handler::Compound(_)) {
             return Err(format!("ERR '{}' needs a server", entry.name).into_bytes());
         }
         Ok(entry)
@@ -95,13 +97,23 @@ impl Embedded {
         let mut batch = Batch::new();
         let _prepared = self.store.preparations(once.random_seed);
         loop {
-            let call = Call { entry, words, keys: &keys, db, limits: &self.limits, once };
+            let call = Call {
+                entry,
+                words,
+                keys: &keys,
+                db,
+                limits: &self.limits,
+                settings: None,
+                server: None,
+                once,
+            };
             let mut reply = Reply::new(out, Proto::Resp3);
             let done = engine.with_reserved(held, |guard| {
-                attempt(&self.store, &call, guard, &mut batch, &mut reply)
+                attempt(&self.store, &call, None, guard, &mut batch, &mut reply)
             });
             let refusal = match done {
-                Ok(done) => match self.acknowledge(done) {
+                Ok(Ended::Waits(_)) => return,
+                Ok(Ended::Done(done)) => match self.acknowledge(done) {
                     Ok(()) => return,
                     Err(e) => e,
                 },
@@ -165,6 +177,7 @@ impl Embedded {
                 random_seed: 0,
                 place_seed: self.store.place_seed(),
                 events: 0,
+                interest: forgekv_engine::ShardSet::default(),
             };
             let done = self.store.engine().with_reserved(ShardSet::one(shard), |guard| {
                 let mut view = self.store.write(guard, Batch::new(), around);

@@ -49,6 +49,7 @@ fn measure_tree() {
                 random_seed: 1,
                 place_seed: store.place_seed(),
                 events: 0,
+                interest: forgekv_engine::ShardSet::default(),
             };
             store.engine().with_reserved(ShardSet::one(key.shard()), |guard| {
                 let mut w = store.write(guard, std::mem::take(&mut batch), around);

@@ -55,6 +55,14 @@ pub(super) const CLIENT: Command = container(
         own("REPLY", reply_mode, "<ON | OFF | SKIP>")
             .since("3.2.0")
             .about("Says whether commands of this connection are answered."),
+        admin("UNBLOCK", unblock, "client-id:integer [TIMEOUT | ERROR]")
+            .operator()
+            .loading()
+            .stale()
+            .noscript()
+            .since("5.0.0")
+            .about("Ends the waiting of a client, as if in vain or with an error.")
+            .complexity("O(log N) where N is the number of client connections"),
         admin("NO-EVICT", no_evict, "<ON | OFF>")
             .operator()
             .loading()
@@ -82,13 +90,13 @@ const fn own(
     admin(name, handler, syntax).loading().stale().noscript().complexity("O(1)")
 }
 
-fn id(ctx: &mut Admin<'_>, _: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+fn id(ctx: &mut Admin<'_, '_>, _: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     reply.int(ctx.session.client.id as i64);
     Ok(())
 }
 
 /// The line of a client, ended.
-fn line(ctx: &Admin<'_>, client: &Client) -> Vec<u8> {
+fn line(ctx: &Admin<'_, '_>, client: &Client) -> Vec<u8> {
     let number = client.command.load(Relaxed);
     let entry = (number != NO_COMMAND).then(|| ctx.server.table.get(number as usize)).flatten();
     let mut line = client.line(ctx.now_ms, entry.map_or("NULL", |entry| &entry.name));
@@ -96,7 +104,7 @@ fn line(ctx: &Admin<'_>, client: &Client) -> Vec<u8> {
     line
 }
 
-fn info(ctx: &mut Admin<'_>, _: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+fn info(ctx: &mut Admin<'_, '_>, _: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     let line = line(ctx, &ctx.session.client);
     reply.verbatim(*b"txt", &line);
     Ok(())
@@ -133,7 +141,7 @@ fn type_of(word: &[u8]) -> Result<Type> {
     }
 }
 
-fn list(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+fn list(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     let mut clients = ctx.server.clients.all();
     if args.option("TYPE") {
         let kind = type_of(args.next()?)?;
@@ -150,6 +158,28 @@ fn list(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Resu
     }
     let text: Vec<u8> = clients.iter().flat_map(|client| line(ctx, client)).collect();
     reply.verbatim(*b"txt", &text);
+    Ok(())
+}
+
+fn unblock(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+    let id = args.int()?;
+    let with_error = args.flag("ERROR");
+    if !with_error && !args.flag("TIMEOUT") && !args.is_empty() {
+        return Err(Error::reply("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"));
+    }
+    let client = u64::try_from(id).ok().and_then(|id| ctx.server.clients.get(id));
+    let waiter = client.and_then(|client| client.waiter.lock().clone());
+    let ended = waiter.is_some_and(|waiter| {
+        let mut answer = Vec::new();
+        let mut theirs = Reply::new(&mut answer, waiter.proto);
+        if with_error {
+            theirs.error("UNBLOCKED client unblocked via CLIENT UNBLOCK");
+        } else {
+            waiter.nil.write(&mut theirs);
+        }
+        waiter.answer(answer)
+    });
+    reply.int(i64::from(ended));
     Ok(())
 }
 
@@ -175,7 +205,7 @@ impl Filter<'_> {
     }
 }
 
-fn kill(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+fn kill(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     let me = ctx.session.client.id;
     if args.remaining() == 1 {
         let filter = Filter { address: Some(args.next()?), ..Filter::default() };
@@ -225,7 +255,7 @@ fn kill(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Resu
 }
 
 /// Closes the clients that fit; one's own connection after the answer.
-fn close(ctx: &mut Admin<'_>, filter: &Filter<'_>, me: u64) -> usize {
+fn close(ctx: &mut Admin<'_, '_>, filter: &Filter<'_>, me: u64) -> usize {
     let fits = |client: &Arc<Client>| filter.fits(client, me, ctx.now_ms);
     let clients: Vec<_> = ctx.server.clients.all().into_iter().filter(fits).collect();
     for client in &clients {
@@ -253,14 +283,14 @@ pub(super) fn check_name(name: &[u8]) -> Result<&[u8]> {
     Err(Error::reply("ERR Client names cannot contain spaces, newlines or special characters."))
 }
 
-fn set_name(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+fn set_name(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     let name = check_name(args.next()?)?;
     ctx.session.client.names.lock().name = name.to_vec();
     reply.ok();
     Ok(())
 }
 
-fn get_name(ctx: &mut Admin<'_>, _: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+fn get_name(ctx: &mut Admin<'_, '_>, _: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     let names = ctx.session.client.names.lock();
     if names.name.is_empty() {
         reply.null()
@@ -270,7 +300,7 @@ fn get_name(ctx: &mut Admin<'_>, _: &mut Args<'_>, reply: &mut Reply<'_>) -> Res
     Ok(())
 }
 
-fn set_info(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+fn set_info(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     let what = args.next()?;
     let value = args.next()?;
     let name = String::from_utf8_lossy(what);
@@ -293,7 +323,7 @@ fn set_info(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> 
     Ok(())
 }
 
-fn reply_mode(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+fn reply_mode(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     ctx.session.replies = if args.flag("ON") {
         reply.ok();
         Replies::On
@@ -321,13 +351,13 @@ fn switch(args: &mut Args<'_>) -> Result<bool> {
     }
 }
 
-fn no_evict(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+fn no_evict(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     ctx.session.client.no_evict.store(switch(args)?, Relaxed);
     reply.ok();
     Ok(())
 }
 
-fn no_touch(ctx: &mut Admin<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+fn no_touch(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     ctx.session.client.no_touch.store(switch(args)?, Relaxed);
     reply.ok();
     Ok(())

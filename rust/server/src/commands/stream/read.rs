@@ -3,6 +3,7 @@
 use super::options::block;
 use super::{count, id, reply_entry, reply_fields, reply_id};
 use crate::commands::Args;
+use crate::waiting::{Nil, Wait};
 use forgekv_data::stream::{self, Id, Reader};
 use forgekv_data::{Error, Key, Kind, Read, Result, SYNTAX, Write};
 use forgekv_resp::Reply;
@@ -105,18 +106,14 @@ impl Streams {
         Ok(())
     }
 
-    fn finish(self, reply: &mut Reply<'_>, block_ms: Option<u64>) -> Result<()> {
-        match (self.shown, block_ms) {
-            (0, Some(_)) => {
-                return Err(Error::reply(
-                    "ERR there is nothing to read, and BLOCK cannot wait for it in this version",
-                ));
-            }
-            (0, None) => reply.null_array(),
-            (n, _) if reply.is_resp3() => reply.finish_map(self.deferred, n),
-            (n, _) => reply.finish_array(self.deferred, n),
+    /// False, and nothing is written, when there is nothing to show.
+    fn finish(self, reply: &mut Reply<'_>) -> bool {
+        match self.shown {
+            0 => return false,
+            n if reply.is_resp3() => reply.finish_map(self.deferred, n),
+            n => reply.finish_array(self.deferred, n),
         }
-        Ok(())
+        true
     }
 }
 
@@ -142,12 +139,33 @@ impl From {
     }
 }
 
-pub(super) fn xread(db: &mut Read<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+/// What is said when there was nothing to read.
+fn nothing(
+    reply: &mut Reply<'_>,
+    block_ms: Option<u64>,
+    wait: impl FnOnce() -> Wait,
+) -> Option<Wait> {
+    match block_ms {
+        Some(timeout_ms) => Some(Wait { timeout_ms, ..wait() }),
+        None => {
+            reply.null_array();
+            None
+        }
+    }
+}
+
+pub(super) fn xread(
+    db: &mut Write<'_>,
+    args: &mut Args<'_>,
+    reply: &mut Reply<'_>,
+) -> Result<Option<Wait>> {
+    let all = args.rest();
     let (options, keys, words) = parse(args, false)?;
     let from = keys.iter().zip(words).map(|(&key, word)| From::resolve(db, key, word));
     let from = from.collect::<Result<Vec<_>>>()?;
+    let mark = reply.mark();
     let mut streams = Streams::new(reply);
-    for (key, from) in keys.into_iter().zip(from) {
+    for (&key, from) in keys.iter().zip(from) {
         let (bounds, reverse, most) = match from {
             From::After(Id::MAX) => continue,
             From::After(id) => ((id.next().unwrap_or(Id::MAX), Id::MAX), false, options.count),
@@ -163,7 +181,31 @@ pub(super) fn xread(db: &mut Read<'_>, args: &mut Args<'_>, reply: &mut Reply<'_
             Ok(n)
         })?;
     }
-    streams.finish(reply, options.block_ms)
+    if streams.finish(reply) {
+        return Ok(None);
+    }
+    reply.rewind(mark);
+    if options.block_ms.is_none() {
+        reply.null_array();
+        return Ok(None);
+    }
+    // What `$` and `+` mean is decided now, not when something comes.
+    let mut again: Vec<Vec<u8>> = vec![b"XREAD".to_vec()];
+    again.extend(all.iter().map(|word| word.to_vec()));
+    let first = again.len() - keys.len();
+    for (&key, word) in keys.iter().zip(again.iter_mut().skip(first)) {
+        if matches!(word.as_slice(), b"$" | b"+") {
+            let last = stream::last_id(db, key)?.unwrap_or_default();
+            *word = format!("{}-{}", last.ms, last.seq).into_bytes();
+        }
+    }
+    Ok(nothing(reply, options.block_ms, || Wait {
+        timeout_ms: 0,
+        kind: Kind::Stream,
+        or_gone: None,
+        nil: Nil::Array,
+        words: Some(again),
+    }))
 }
 
 /// From where on XREADGROUP reads a stream.
@@ -205,13 +247,14 @@ pub(super) fn xreadgroup(
     db: &mut Write<'_>,
     args: &mut Args<'_>,
     reply: &mut Reply<'_>,
-) -> Result<()> {
+) -> Result<Option<Wait>> {
     let (options, keys, words) = parse(args, true)?;
     let (group, consumer) = options.group.unwrap_or_default();
     let wanted = keys.iter().zip(words).map(|(&key, word)| Wanted::resolve(db, key, group, word));
     let wanted = wanted.collect::<Result<Vec<_>>>()?;
     let Options { count, no_ack, claim_idle_ms, .. } = options;
     let reader = Reader { group, consumer, count, no_ack, claim_idle_ms };
+    let mark = reply.mark();
     let mut streams = Streams::new(reply);
     for (key, wanted) in keys.into_iter().zip(wanted) {
         match wanted {
@@ -250,5 +293,15 @@ pub(super) fn xreadgroup(
             })?,
         }
     }
-    streams.finish(reply, options.block_ms)
+    if streams.finish(reply) {
+        return Ok(None);
+    }
+    reply.rewind(mark);
+    Ok(nothing(reply, options.block_ms, || Wait {
+        timeout_ms: 0,
+        kind: Kind::Stream,
+        or_gone: Some("UNBLOCKED the stream key no longer exists"),
+        nil: Nil::Array,
+        words: None,
+    }))
 }

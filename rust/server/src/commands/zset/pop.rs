@@ -1,6 +1,7 @@
 //! Members from the ends, and from anywhere: ZPOPMIN, ZPOPMAX, ZMPOP, ZRANDMEMBER.
 
-use super::{Args, Error, Kind, Read, Reply, Result, SYNTAX, Show, Write};
+use super::{Args, Error, Kind, Read, Reply, Result, SYNTAX, Show, Visit, Write};
+use crate::waiting::{Nil, Wait};
 use forgekv_data::Key;
 use forgekv_data::zset;
 
@@ -50,6 +51,78 @@ fn pop(
 }
 
 pub(super) fn zmpop(db: &mut Write<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+    if !pop_first(db, args, reply)? {
+        reply.null_array();
+    }
+    Ok(())
+}
+
+pub(super) fn bzmpop(
+    db: &mut Write<'_>,
+    args: &mut Args<'_>,
+    reply: &mut Reply<'_>,
+) -> Result<Option<Wait>> {
+    let timeout_ms = args.timeout()?;
+    Ok(if pop_first(db, args, reply)? { None } else { wait(timeout_ms) })
+}
+
+pub(super) fn bzpopmin(
+    db: &mut Write<'_>,
+    args: &mut Args<'_>,
+    reply: &mut Reply<'_>,
+) -> Result<Option<Wait>> {
+    pop_one(db, args, reply, false)
+}
+
+pub(super) fn bzpopmax(
+    db: &mut Write<'_>,
+    args: &mut Args<'_>,
+    reply: &mut Reply<'_>,
+) -> Result<Option<Wait>> {
+    pop_one(db, args, reply, true)
+}
+
+fn wait(timeout_ms: u64) -> Option<Wait> {
+    Some(Wait { timeout_ms, kind: Kind::ZSet, or_gone: None, nil: Nil::Array, words: None })
+}
+
+/// Writes a key and the one member that was taken from it.
+struct Keyed<'r, 'a> {
+    key: &'r [u8],
+    reply: &'r mut Reply<'a>,
+}
+
+impl Visit for Keyed<'_, '_> {
+    fn len(&mut self, _: u64) {}
+
+    fn member(&mut self, member: &[u8], score: f64) -> Result<()> {
+        self.reply.array(3);
+        self.reply.bulk(self.key);
+        self.reply.bulk(member);
+        self.reply.double(score);
+        Ok(())
+    }
+}
+
+fn pop_one(
+    db: &mut Write<'_>,
+    args: &mut Args<'_>,
+    reply: &mut Reply<'_>,
+    highest: bool,
+) -> Result<Option<Wait>> {
+    let timeout_ms = args.last_timeout()?;
+    for _ in 1..args.remaining() {
+        let key = args.key()?;
+        if db.header_of(key, Kind::ZSet)?.is_some() {
+            zset::pop(db, key, highest, 1, &mut Keyed { key: key.name, reply })?;
+            return Ok(None);
+        }
+    }
+    Ok(wait(timeout_ms))
+}
+
+/// Takes out the outermost members of the first sorted set that is there; false when there is none.
+fn pop_first(db: &mut Write<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<bool> {
     let numkeys = args.int_in(1, i64::MAX, "ERR numkeys should be greater than 0")?;
     if numkeys as u64 >= args.remaining() as u64 {
         return Err(SYNTAX);
@@ -75,10 +148,9 @@ pub(super) fn zmpop(db: &mut Write<'_>, args: &mut Args<'_>, reply: &mut Reply<'
         let mut show = Show::new(reply, true);
         show.pairs = true;
         zset::pop(db, key, highest, count.unwrap_or(1) as u64, &mut show)?;
-        return Ok(());
+        return Ok(true);
     }
-    reply.null_array();
-    Ok(())
+    Ok(false)
 }
 
 pub(super) fn zrandmember(

@@ -1,0 +1,75 @@
+//! What commands do beyond the data: told after the commit, while the shards are still held.
+
+use crate::road::{Settings, serve};
+use crate::server::Shared;
+use forgekv_data::{Event, Store, Surroundings, Touched};
+use forgekv_engine::{Batch, Guard};
+use std::sync::Arc;
+
+/// What a command, EXEC or script has staged beyond the data.
+#[derive(Debug, Default)]
+pub(crate) struct Effects {
+    /// Keyspace events, in order.
+    pub(crate) events: Vec<Event>,
+    /// What was changed of that somebody is interested in.
+    pub(crate) touched: Vec<Touched>,
+    /// Published messages, in order.
+    pub(crate) published: Vec<Published>,
+}
+
+/// A message to the subscribers of a channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Published {
+    pub(crate) channel: Vec<u8>,
+    pub(crate) message: Vec<u8>,
+    /// It belongs to a shard channel.
+    pub(crate) sharded: bool,
+}
+
+impl Effects {
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.events.is_empty() && self.touched.is_empty() && self.published.is_empty()
+    }
+
+    /// Puts the effects of what came later behind these.
+    pub(crate) fn append(&mut self, later: Effects) {
+        self.events.extend(later.events);
+        self.touched.extend(later.touched);
+        self.published.extend(later.published);
+    }
+
+    /// Tells all of it: who watches, who waits, who listens. What is told leaves when the log is written
+    /// (or synced) up to `lsn`. Those who have waited for a changed key are answered here and now, and
+    /// what their commands do is told too. Gives the shards back.
+    pub(crate) fn deliver<'e>(
+        mut self,
+        server: &Arc<Shared>,
+        store: &'e Store,
+        settings: &'e Settings,
+        guard: Guard<'e>,
+        around: &Surroundings<'e>,
+        lsn: u64,
+    ) -> Guard<'e> {
+        let touched = std::mem::take(&mut self.touched);
+        self.publish(server, lsn);
+        if touched.is_empty() {
+            return guard;
+        }
+        let mut view = store.read(guard, Batch::new(), around.clone());
+        for change in &touched {
+            if let Touched::Database(db) = change {
+                view.switch_db(*db);
+            }
+            server.watches.tell(change, &mut view);
+        }
+        serve(server, store, settings, view.into_parts().guard, touched)
+    }
+
+    /// Tells the part that needs no data.
+    pub(crate) fn publish(self, server: &Shared, lsn: u64) {
+        for Published { channel, message, sharded } in &self.published {
+            server.pubsub.publish(&server.mailboxes, channel, message, *sharded, lsn);
+        }
+    }
+}

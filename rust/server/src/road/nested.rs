@@ -1,0 +1,189 @@
+//! Commands inside a command: what EXEC and scripts run in their own view.
+//!
+//! They share its clock, its locks and its batch, so all of them happen or none. A command that fails has
+//! staged nothing; those before it stay.
+
+use super::{Admin, Once, Settings, Then, arguments, keys, refuse};
+use crate::commands::{Flags, Handler};
+use crate::effects::{Effects, Published};
+use crate::server::Shared;
+use crate::session::{Nested, Session};
+use crate::table::Entry;
+use forgekv_base::clock;
+use forgekv_data::{ELSEWHERE, Error, Result, Store, Write};
+use forgekv_engine::Error as EngineError;
+use forgekv_resp::{Proto, Reply};
+use std::sync::Arc;
+
+/// What a command sees that runs others.
+pub(crate) struct Scope<'s, 'e> {
+    pub(crate) server: &'s Arc<Shared>,
+    pub(crate) store: &'e Store,
+    pub(crate) settings: &'e Settings,
+    /// Whose command it is. A script has it act as itself: its own database, RESP2.
+    pub(crate) session: &'s mut Session,
+    pub(crate) view: &'s mut Write<'e>,
+    /// Messages that are published.
+    pub(crate) effects: &'s mut Effects,
+    pub(super) told: &'s mut Told,
+    /// Under this number an admin command's answer is kept for later attempts.
+    pub(crate) remember: Option<usize>,
+    /// Whether a command was run that makes the data larger.
+    pub(super) grows: bool,
+    pub(crate) once: Once,
+}
+
+/// The answers of an EXEC's admin commands, by their position: what acts on the session or the server
+/// is done once, however often the whole is put back.
+#[derive(Debug, Default)]
+pub(crate) struct Told(Vec<Option<Answered>>);
+
+#[derive(Debug, Clone)]
+struct Answered {
+    bytes: Vec<u8>,
+    db: u32,
+    proto: Proto,
+    published: Vec<Published>,
+}
+
+impl Scope<'_, '_> {
+    /// Whether this runs where it may wait for the disk, and for long.
+    pub(crate) fn may_wait(&mut self) -> bool {
+        self.view.guard().may_wait()
+    }
+
+    /// Runs one command, whose arity was checked, and writes its reply, an error too.
+    ///
+    /// # Errors
+    /// `Again`: the whole has to be run again.
+    pub(crate) fn call(
+        &mut self,
+        entry: &Entry,
+        words: &[&[u8]],
+        reply: &mut Reply<'_>,
+    ) -> Result<()> {
+        let began_us = clock::monotonic_us();
+        let mark = reply.mark();
+        let result = match entry.command.handler {
+            Handler::Admin(_) => self.admin(entry, words, reply),
+            _ => self.on_data(entry, words, reply),
+        };
+        if let Err(e) = result {
+            reply.rewind(mark);
+            if matches!(e, Error::Again(_)) {
+                return Err(e);
+            }
+            refuse(reply, &e);
+        }
+        let failed = reply.since(mark).first() == Some(&b'-');
+        let nanos = (clock::monotonic_us() - began_us) * 1000;
+        let error = if failed { reply.since(mark).to_vec() } else { Vec::new() };
+        self.session.nested.push(Nested { command: entry.id, nanos, error });
+        Ok(())
+    }
+
+    fn on_data(&mut self, entry: &Entry, words: &[&[u8]], reply: &mut Reply<'_>) -> Result<()> {
+        if entry.flags.has(Flags::LONG) && !self.may_wait() {
+            return Err(EngineError::Busy(ELSEWHERE).into());
+        }
+        let place_seed = self.store.place_seed();
+        let keys = keys(entry, words, place_seed);
+        let mut args = arguments(entry, words, &keys, place_seed);
+        let savepoint = self.view.savepoint();
+        let result = match entry.command.handler {
+            Handler::Read(handler) => handler(self.view, &mut args, reply),
+            Handler::Write(handler) => handler(self.view, &mut args, reply),
+            Handler::Wait(handler) => handler(self.view, &mut args, reply).map(|wait| {
+                // Nothing comes while this holds the shards.
+                if let Some(wait) = wait {
+                    wait.nil.write(reply);
+                }
+            }),
+            Handler::Compound(handler) => handler(self, &mut args, reply),
+            Handler::Admin(_) | Handler::Container => Err(args.wrong_number()),
+        };
+        match result {
+            Ok(()) => self.grows |= entry.flags.has(Flags::GROWS),
+            Err(_) => self.view.roll_back(savepoint),
+        }
+        result
+    }
+
+    fn admin(&mut self, entry: &Entry, words: &[&[u8]], reply: &mut Reply<'_>) -> Result<()> {
+        if let Some(answered) = self.answered() {
+            reply.raw(&answered.bytes);
+            self.effects.published.extend(answered.published);
+            self.session.set_proto(answered.proto);
+            reply.set_proto(answered.proto);
+            self.select(answered.db);
+            return Ok(());
+        }
+        let Handler::Admin(handler) = entry.command.handler else { return Ok(()) };
+        if entry.flags.has(Flags::ALL_SHARDS) {
+            self.view.require_all()?;
+        }
+        let mark = reply.mark();
+        let place_seed = self.store.place_seed();
+        let keys = keys(entry, words, place_seed);
+        let mut args = arguments(entry, words, &keys, place_seed);
+        let may_wait = self.may_wait();
+        let mut effects = Effects::default();
+        let mut admin = Admin {
+            session: self.session,
+            server: self.server,
+            store: self.store,
+            settings: self.settings,
+            entry,
+            now_ms: self.once.now_ms,
+            data: entry.flags.has(Flags::SEES_DATA).then_some(&mut **self.view),
+            effects: &mut effects,
+            then: None,
+        };
+        let result = handler(&mut admin, &mut args, reply);
+        let then = admin.then;
+        match then {
+            None | Some(Then::Close) => {}
+            // What takes its time does so where that holds nobody up but those who want these shards.
+            Some(_) if !may_wait => return Err(EngineError::Busy(ELSEWHERE).into()),
+            Some(Then::Sleep(time)) => std::thread::sleep(time),
+            Some(Then::Work(work)) => reply.raw(&work(self.session.proto)),
+        }
+        if let Err(e) = result {
+            if matches!(e, Error::Again(_)) {
+                return Err(e);
+            }
+            reply.rewind(mark);
+            refuse(reply, &e);
+        }
+        let published = effects.published.clone();
+        self.effects.append(effects);
+        let (db, proto) = (self.session.db, self.session.proto);
+        let bytes = reply.since(mark).to_vec();
+        self.remember(Answered { bytes, db, proto, published });
+        reply.set_proto(proto);
+        self.select(db);
+        Ok(())
+    }
+
+    /// Looks into another database from here on.
+    pub(crate) fn select(&mut self, db: u32) {
+        self.session.select(db);
+        if self.view.db() != db {
+            self.view.switch_db(db);
+        }
+    }
+
+    fn answered(&self) -> Option<Answered> {
+        self.told.0.get(self.remember?)?.clone()
+    }
+
+    fn remember(&mut self, answered: Answered) {
+        let Some(at) = self.remember else { return };
+        if self.told.0.len() <= at {
+            self.told.0.resize(at + 1, None);
+        }
+        if let Some(slot) = self.told.0.get_mut(at) {
+            *slot = Some(answered);
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! Clients that wait for a key: BLPOP and its kin.
+//!
+//! A command that finds nothing registers for its keys while it holds their shards, so that no change can
+//! slip in between. Who changes a key that is waited for runs the waiting commands itself, after its own
+//! commit and with the shards still held ([`serve`](crate::road::serve)): in order of arrival, before
+//! anybody else can take what they wait for. If that takes more than the shards that are held, or blocks
+//! that are not in memory, the first in the queue is asked to try by itself, and those behind it wait for
+//! that.
+//!
+//! Who takes the sender of a waiter's answer decides how its waiting ends: so it ends once.
+
+use crate::interest::Interest;
+use crate::session::Client;
+use forgekv_data::{Key, Kind};
+use forgekv_engine::SHARDS;
+use forgekv_resp::{Proto, Reply};
+use parking_lot::Mutex;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use tokio::sync::{Notify, oneshot};
+
+/// What a command says that found nothing and is ready to wait.
+#[derive(Debug)]
+pub(crate) struct Wait {
+    /// Milliseconds; 0 is for ever.
+    pub(crate) timeout_ms: u64,
+    /// What has to be at one of its keys.
+    pub(crate) kind: Kind,
+    /// Ends the waiting when a key holds something else, or nothing any more.
+    pub(crate) or_gone: Option<&'static str>,
+    /// The answer when nothing came.
+    pub(crate) nil: Nil,
+    /// The command as it is to be run from now on, where that is not as it came (`$` in XREAD).
+    pub(crate) words: Option<Vec<Vec<u8>>>,
+}
+
+/// The answer of a command that has waited in vain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Nil {
+    /// `*-1` in RESP2.
+    Array,
+    /// `$-1` in RESP2.
+    Bulk,
+}
+
+impl Nil {
+    pub(crate) fn write(self, reply: &mut Reply<'_>) {
+        match self {
+            Nil::Array => reply.null_array(),
+            Nil::Bulk => reply.null(),
+        }
+    }
+}
+
+/// How somebody else has answered for a waiter.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// The reply.
+    pub(crate) bytes: Vec<u8>,
+    /// It may leave when the log is written (or synced) up to here.
+    pub(crate) lsn: u64,
+}
+
+type Sender = oneshot::Sender<Answer>;
+
+/// A client that waits.
+#[derive(Debug)]
+pub(crate) struct Waiter {
+    pub(crate) client: Arc<Client>,
+    /// Its command.
+    pub(crate) words: Vec<Vec<u8>>,
+    pub(crate) command: usize,
+    pub(crate) db: u32,
+    pub(crate) proto: Proto,
+    pub(crate) kind: Kind,
+    pub(crate) or_gone: Option<&'static str>,
+    pub(crate) nil: Nil,
+    /// The names and places of its keys, each once.
+    keys: Vec<(Vec<u8>, u64)>,
+    state: Mutex<State>,
+    asked: Notify,
+    is_listed: AtomicBool,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Taken by whoever is about to end the waiting.
+    answer: Option<Sender>,
+    /// The waiting is to end as soon as whoever has taken the sender gives it back.
+    is_cancelled: bool,
+    /// It has been asked to try by itself.
+    is_asked: bool,
+}
+
+/// What one may do for a waiter.
+pub(crate) enum Claim {
+    /// Answer it.
+    Mine(Sender),
+    /// Wait for it: it tries by itself.
+    Asked,
+    /// Nothing: its waiting is over.
+    Over,
+}
+
+impl Waiter {
+    /// Takes the right to answer.
+    pub(crate) fn claim(&self) -> Claim {
+        let mut state = self.state.lock();
+        if state.is_asked {
+            return Claim::Asked;
+        }
+        state.answer.take().map_or(Claim::Over, Claim::Mine)
+    }
+
+    /// As [`claim`](Self::claim), for the client itself, after it was asked.
+    pub(crate) fn claim_asked(&self) -> Option<Sender> {
+        self.state.lock().answer.take()
+    }
+
+    /// Goes on waiting.
+    pub(crate) fn give_back(&self, sender: Sender) {
+        let mut state = self.state.lock();
+        state.is_asked = false;
+        if !state.is_cancelled {
+            state.answer = Some(sender);
+        }
+    }
+
+    /// Has the client try by itself, on its own worker.
+    pub(crate) fn ask(&self, sender: Sender) {
+        let mut state = self.state.lock();
+        if state.is_cancelled {
+            return;
+        }
+        state.answer = Some(sender);
+        state.is_asked = true;
+        self.asked.notify_one();
+    }
+
+    /// Waits to be asked.
+    pub(crate) async fn wait_to_be_asked(&self) {
+        self.asked.notified().await;
+    }
+
+    /// Gives the waiting up. False when somebody is about to answer: then the answer, or that there will be
+    /// none, comes as it would have.
+    pub(crate) fn cancel(&self) -> bool {
+        let mut state = self.state.lock();
+        state.is_cancelled = true;
+        state.answer.take().is_some()
+    }
+
+    /// Ends the waiting with this reply, if nobody else does (CLIENT UNBLOCK).
+    pub(crate) fn answer(&self, bytes: Vec<u8>) -> bool {
+        let Some(sender) = self.state.lock().answer.take() else { return false };
+        sender.send(Answer { bytes, lsn: 0 }).is_ok()
+    }
+
+    fn is_asked(&self) -> bool {
+        self.state.lock().is_asked
+    }
+
+    fn keys(&self) -> impl Iterator<Item = Key<'_>> {
+        self.keys.iter().map(|(name, place)| Key { name, place: *place })
+    }
+}
+
+/// Those who wait for one key, in order of arrival.
+#[derive(Debug, Default)]
+struct Queue {
+    waiters: VecDeque<Arc<Waiter>>,
+    /// How many of them want to know when the key goes, too.
+    or_gone: usize,
+}
+
+type ByKey = HashMap<(u32, Vec<u8>), Queue>;
+
+/// All who wait.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    shards: Box<[Mutex<ByKey>]>,
+    clients: AtomicUsize,
+}
+
+impl Default for Waiting {
+    fn default() -> Waiting {
+        Waiting {
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            clients: AtomicUsize::new(0),
+        }
+    }
+}
+
+impl Waiting {
+    /// How many clients wait.
+    pub(crate) fn clients(&self) -> usize {
+        self.clients.load(Relaxed)
+    }
+
+    /// How many keys are waited for, and for how many of them also that they go.
+    pub(crate) fn keys(&self) -> (usize, usize) {
+        self.shards.iter().fold((0, 0), |(all, or_gone), shard| {
+            let shard = shard.lock();
+            (all + shard.len(), or_gone + shard.values().filter(|q| q.or_gone > 0).count())
+        })
+    }
+
+    /// Enlists a client for its keys, whose shards the caller holds.
+    pub(crate) fn enlist(
+        &self,
+        interest: &Interest,
+        client: &Arc<Client>,
+        (command, words): (usize, Vec<Vec<u8>>),
+        keys: &[Key<'_>],
+        (db, proto): (u32, Proto),
+        wait: &Wait,
+    ) -> (Arc<Waiter>, oneshot::Receiver<Answer>) {
+        let (sender, receiver) = oneshot::channel();
+        let mut names: Vec<(Vec<u8>, u64)> = Vec::with_capacity(keys.len());
+        for key in keys {
+            if !names.iter().any(|(name, _)| name == key.name) {
+                names.push((key.name.to_vec(), key.place));
+            }
+        }
+        let waiter = Arc::new(Waiter {
+            client: client.clone(),
+            words,
+            command,
+            db,
+            proto,
+            kind: wait.kind,
+            or_gone: wait.or_gone,
+            nil: wait.nil,
+            keys: names,
+            state: Mutex::new(State { answer: Some(sender), is_cancelled: false, is_asked: false }),
+            asked: Notify::new(),
+            is_listed: AtomicBool::new(true),
+        });
+        for key in waiter.keys() {
+            let Some(shard) = self.shards.get(usize::from(key.shard())) else { continue };
+            let mut shard = shard.lock();
+            let queue = shard.entry((db, key.name.to_vec())).or_default();
+            queue.waiters.push_back(waiter.clone());
+            queue.or_gone += usize::from(waiter.or_gone.is_some());
+            interest.add(key.shard());
+        }
+        self.clients.fetch_add(1, Relaxed);
+        *client.waiter.lock() = Some(waiter.clone());
+        (waiter, receiver)
+    }
+
+    /// Strikes a client off the list; whoever ends its waiting does, and the client itself to be sure.
+    pub(crate) fn strike(&self, interest: &Interest, waiter: &Arc<Waiter>) {
+        if !waiter.is_listed.swap(false, Relaxed) {
+            return;
+        }
+        *waiter.client.waiter.lock() = None;
+        for key in waiter.keys() {
+            let Some(shard) = self.shards.get(usize::from(key.shard())) else { continue };
+            let mut shard = shard.lock();
+            let id = (waiter.db, key.name.to_vec());
+            let Some(queue) = shard.get_mut(&id) else { continue };
+            if let Some(at) = queue.waiters.iter().position(|other| Arc::ptr_eq(other, waiter)) {
+                queue.waiters.remove(at);
+                queue.or_gone -= usize::from(waiter.or_gone.is_some());
+                interest.remove(key.shard());
+            }
+            // Those behind one that was asked have waited for it.
+            match queue.waiters.front() {
+                None => drop(shard.remove(&id)),
+                Some(next) if waiter.is_asked() => {
+                    let next = next.clone();
+                    drop(shard);
+                    if let Claim::Mine(sender) = next.claim() {
+                        next.ask(sender);
+                    }
+                }
+                Some(_) => {}
+            }
+        }
+        self.clients.fetch_sub(1, Relaxed);
+    }
+
+    /// The client at this position of a key's queue. `kind` is what the key holds: where that is nothing,
+    /// only those who want to know that are worth asking for.
+    pub(crate) fn at(
+        &self,
+        shard: u8,
+        id: &(u32, Vec<u8>),
+        position: usize,
+        kind: Option<Kind>,
+    ) -> Option<Arc<Waiter>> {
+        let by_key = self.shards.get(usize::from(shard))?.lock();
+        let queue = by_key.get(id)?;
+        if kind.is_none() && queue.or_gone == 0 {
+            return None;
+        }
+        queue.waiters.get(position).cloned()
+    }
+
+    /// The keys of a database that are waited for, with their shards.
+    pub(crate) fn keys_of(&self, db: u32) -> Vec<(u8, (u32, Vec<u8>))> {
+        let mut keys = Vec::new();
+        for (n, shard) in (0u8..).zip(&self.shards) {
+            keys.extend(shard.lock().keys().filter(|(of, _)| *of == db).map(|id| (n, id.clone())));
+        }
+        keys
+    }
+}
