@@ -13,6 +13,7 @@ use crate::batch::{self, Batch, Logged};
 use crate::demand::divide;
 use crate::disk::Disk;
 use crate::error::{Error, Result};
+use crate::fill::{self, Fill};
 use crate::guard::{Guard, Held, Loads, ShardSet};
 use crate::loader::{self, Loader, Loading};
 use crate::log::{Log, LogOptions, LogStart, Recovery};
@@ -561,25 +562,19 @@ impl Inner {
         (self.memtable_bytes.load(Ordering::Relaxed) / self.options.shard_share.max(1)) as usize
     }
 
-    /// Seals the largest active memtables while all of them together take more than their half of the
-    /// budget. So a shard that is written much keeps a large memtable, where overwrites meet in memory,
-    /// and shards that fill alike are flushed one after the other.
+    /// Seals active memtables while all of them together take more than their half of the budget: which
+    /// ones, see `fill`.
     pub(crate) fn seal_largest(&self) {
-        let budget = self.memtable_bytes.load(Ordering::Relaxed) as usize;
-        let active = |shard: &Shard| shard.try_lock().map_or(0, |state| state.active.bytes());
-        let mut sizes: Vec<(usize, usize)> = self.shards.iter().map(active).zip(0..).collect();
-        let mut total: usize = sizes.iter().map(|(bytes, _)| bytes).sum();
-        if total < budget * 3 / 5 {
+        let budget = self.memtable_bytes.load(Ordering::Relaxed);
+        let look =
+            |shard: &Shard| shard.try_lock().map(|mut state| state.fill()).unwrap_or_default();
+        let fills: Vec<Fill> = self.shards.iter().map(look).collect();
+        if fills.iter().map(|fill| fill.bytes).sum::<u64>() < budget * 3 / 5 {
             return;
         }
-        sizes.sort_unstable_by(|a, b| b.cmp(a));
-        for (bytes, n) in sizes {
-            if total < budget / 2 {
-                break;
-            }
+        for n in fill::to_seal(&fills, budget / 2) {
             if let Some(mut state) = self.shards.get(n).and_then(Shard::try_lock) {
                 state.seal();
-                total -= bytes;
             }
         }
         self.set_gate();

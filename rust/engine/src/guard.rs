@@ -175,7 +175,7 @@ impl<'e> Guard<'e> {
         let Some((_, state)) = self.held.get_mut(index) else { return Err(Error::NotHeld(shard)) };
         let state = &mut **state;
         if let Some(at) = state.table.find(hash, key) {
-            state.reads.hot += 1;
+            state.hot_reads += 1;
             let Some(entry) = state.table.at(at) else { return Ok(None) };
             entry.touch();
             return Ok(entry.value());

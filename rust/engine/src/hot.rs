@@ -43,6 +43,7 @@ enum Half {
 }
 
 /// See the head of this file.
+#[repr(C)]
 pub(crate) struct HotTable {
     now: Vec<Line>,
     /// The smaller table that is being emptied into `now`; the lines below `moved` are empty.

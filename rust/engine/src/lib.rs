@@ -17,6 +17,7 @@ pub mod disk;
 mod engine;
 mod entry;
 mod error;
+mod fill;
 mod guard;
 mod hot;
 mod idle;

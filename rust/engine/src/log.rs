@@ -1,9 +1,9 @@
 //! The write-ahead log: one file after another that all shards write to, in commit order.
 //!
 //! ```text
-//!   append ──► pending buffer ──write──► operating system ──sync──► device
-//!              │                        │                          │
-//!              appended()               written()                  synced()          all in lsn
+//!   append ──► stripes in memory ──write──► operating system ──sync──► device
+//!              │                            │                          │
+//!              appended()                   written()                  synced()      all in lsn
 //! ```
 //!
 //! What always holds:
@@ -15,15 +15,17 @@
 //!    process died, and `synced` if the power went.
 //! 4. After a failed write or sync nothing more is taken or believed until [`Log::restart`].
 //!
-//! Locks are taken in this order: `sync_gate`, `writer`, `maker`, `pending`; `tail`, the store's and the
-//! threads' are leaves.
+//! Locks are taken in this order: `sync_gate`, `writer`, `maker`, a stripe, the tip; `tail`, the store's and
+//! the threads' are leaves.
 
 mod format;
+mod front;
 mod open;
-mod pending;
+mod outgoing;
 mod recover;
 mod segment;
 mod threads;
+mod tip;
 
 #[cfg(test)]
 mod crash_tests;
@@ -37,13 +39,15 @@ use crate::error::{Error, Result};
 use crate::options::SyncMode;
 use forgekv_base::rng::Rng;
 use format::SegmentHeader;
+use front::{Front, Put};
+use outgoing::Outgoing;
 use parking_lot::Mutex;
-use pending::{Outgoing, Pending, Put, Refusal};
 use segment::{Plan, Segment, Store};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use threads::{Prepare, Preparer, Syncer};
+use tip::{Refusal, Reserved, Tip};
 
 /// The bytes of a segment before its first frame: a block of its own, never written again.
 const SEGMENT_HEADER: u64 = 4096;
@@ -121,16 +125,6 @@ pub struct Log {
     preparer: Preparer,
 }
 
-/// What every append changes, and nothing else in its lines of cache.
-#[derive(Debug)]
-#[repr(align(128))]
-struct Front {
-    pending: Mutex<Pending>,
-    appended: AtomicU64,
-    /// The last sequence number drawn.
-    seq: AtomicU64,
-}
-
 /// What the threads of a log share.
 #[derive(Debug)]
 struct Shared {
@@ -140,7 +134,7 @@ struct Shared {
     synced: AtomicU64,
     synced_seq: AtomicU64,
     released: AtomicU64,
-    /// The buffer that is swapped with the pending one; whoever holds it writes for all.
+    /// What was taken out; whoever holds it writes for all.
     writer: Mutex<Outgoing>,
     tail: Mutex<Tail>,
     /// Held during a sync.
@@ -195,13 +189,15 @@ impl Log {
     /// Draws a sequence number that nothing else has or will have.
     #[inline]
     pub fn draw_seq(&self) -> u64 {
-        self.shared.front.seq.fetch_add(1, Ordering::Relaxed) + 1
+        let mut tip = self.shared.front.tip();
+        tip.drawn += 1;
+        tip.drawn
     }
 
     /// The end of what was appended.
     #[inline]
     pub fn appended(&self) -> u64 {
-        self.shared.front.appended.load(Ordering::Acquire)
+        self.shared.front.appended()
     }
 
     /// The end of what the operating system has: it survives the process.
@@ -223,7 +219,7 @@ impl Log {
 
     /// The last sequence number drawn.
     pub fn last_seq(&self) -> u64 {
-        self.shared.front.seq.load(Ordering::Relaxed)
+        self.shared.front.tip().drawn
     }
 
     /// Hands everything that has been appended so far to the operating system. Who finds another caller
@@ -262,7 +258,7 @@ impl Log {
         // A segment that is still being written to is not given away, whatever the caller believes.
         let lsn = lsn.min(self.written());
         if shared.released.fetch_max(lsn, Ordering::Relaxed) < lsn {
-            let current = Arc::clone(shared.front.pending.lock().segment());
+            let current = Arc::clone(shared.front.tip().segment());
             shared.store.release(lsn, &current);
         }
     }
@@ -304,28 +300,25 @@ impl Shared {
     #[inline]
     fn append(&self, batch: &[u8]) -> Result<Appended> {
         loop {
-            let mut pending = self.front.pending.lock();
-            let put = pending.put(batch, &self.front.seq);
-            if let Put::Done { appended, prepare_next } = put {
-                self.front.appended.store(appended.lsn, Ordering::Release);
-                drop(pending);
-                if prepare_next {
-                    self.prepare.request();
+            match self.front.put(batch) {
+                Put::Done { appended, prepare_next } => {
+                    if prepare_next {
+                        self.prepare.request();
+                    }
+                    return Ok(appended);
                 }
-                return Ok(appended);
+                Put::Not(why) => self.make_room(batch.len(), why)?,
             }
-            drop(pending);
-            self.make_room(batch.len(), put)?;
         }
     }
 
     /// Waits for the next segment, or makes one for an unusually large batch.
     #[cold]
-    fn make_room(&self, len: usize, put: Put) -> Result<()> {
-        match put {
-            Put::Refused(Refusal::Closed) => return Err(Error::Closed),
-            Put::Refused(Refusal::Failed) => return Err(self.failure_error()),
-            Put::NoRoom | Put::Done { .. } => {}
+    fn make_room(&self, len: usize, why: Reserved) -> Result<()> {
+        match why {
+            Reserved::Refused(Refusal::Closed) => return Err(Error::Closed),
+            Reserved::Refused(Refusal::Failed) => return Err(self.failure_error()),
+            Reserved::NoRoom | Reserved::Place(_) => {}
         }
         if len > MAX_BATCH {
             let what = format!("a batch of {len} bytes is larger than the log takes ({MAX_BATCH})");
@@ -350,21 +343,21 @@ impl Shared {
     fn prepare_next(&self, capacity: u64) -> Result<()> {
         let _maker = self.maker.lock();
         let (plan, smaller) = {
-            let mut pending = self.front.pending.lock();
-            if pending.refusal().is_some() || pending.has_next(capacity - FRAME_HEADER as u64) {
+            let mut tip = self.front.tip();
+            if tip.refusal().is_some() || tip.has_next(capacity - FRAME_HEADER as u64) {
                 return Ok(());
             }
             // A smaller one is taken away first, and never put back: the new one voids it as soon as it
             // is made, or half made and revived by a power cut, so nothing may be written to it.
-            let smaller = pending.take_next();
-            let current = pending.segment();
+            let smaller = tip.take_next();
+            let current = tip.segment();
             let header = SegmentHeader {
                 incarnation: current.incarnation,
                 base: current.end(),
                 joins: current.end(),
                 capacity,
                 synced: self.synced.load(Ordering::Acquire),
-                seq: self.front.seq.load(Ordering::Relaxed),
+                seq: tip.drawn,
             };
             let zero = capacity == self.store.standard && self.zero.load(Ordering::Relaxed);
             (Plan { header, zero }, smaller)
@@ -373,12 +366,12 @@ impl Shared {
         if let Some(smaller) = smaller {
             self.store.discard(&smaller);
         }
-        self.front.pending.lock().set_next(made?);
+        self.front.tip().set_next(made?);
         Ok(())
     }
 
     fn write(&self) -> Result<()> {
-        let target = self.front.appended.load(Ordering::Acquire);
+        let target = self.front.appended();
         if self.written.load(Ordering::Acquire) >= target {
             return Ok(());
         }
@@ -393,9 +386,9 @@ impl Shared {
     }
 
     fn write_pending(&self, writer: &mut Outgoing) -> Result<()> {
-        let (lsn, seq) = self.front.pending.lock().take(writer);
-        let pieces = writer.finish(self.synced.load(Ordering::Acquire));
-        for (segment, lsn, range) in &pieces {
+        let (lsn, seq) = self.front.take(writer);
+        let writes = writer.finish(self.synced.load(Ordering::Acquire));
+        for (segment, lsn, range) in &writes {
             let bytes = &writer.bytes()[range.clone()];
             if let Err(e) = segment.file.write_all_at(bytes, segment.offset(*lsn)) {
                 writer.clear();
@@ -404,7 +397,7 @@ impl Shared {
         }
         writer.clear();
         let mut tail = self.tail.lock();
-        for (segment, ..) in pieces {
+        for (segment, ..) in writes {
             if !tail.segments.iter().any(|known| Arc::ptr_eq(known, &segment)) {
                 tail.segments.push(segment);
             }
@@ -451,7 +444,7 @@ impl Shared {
         tracing::error!("the log failed: {why}");
         self.failure.lock().get_or_insert(why);
         self.failed.store(true, Ordering::Release);
-        self.front.pending.lock().refuse(Refusal::Failed);
+        self.front.tip().refuse(Refusal::Failed);
         self.prepare.wake_waiters();
         self.failure_error()
     }
@@ -467,8 +460,8 @@ impl Shared {
         if !self.failed.load(Ordering::Acquire) {
             return Ok(());
         }
-        let lsn = self.front.appended.load(Ordering::Acquire);
-        let seq = self.front.seq.load(Ordering::Relaxed);
+        let lsn = self.front.appended();
+        let seq = self.front.tip().drawn;
         let header = SegmentHeader {
             incarnation: Rng::from_entropy().next_u64(),
             base: lsn,
@@ -484,11 +477,9 @@ impl Shared {
         self.synced_seq.store(seq, Ordering::Release);
         self.synced.store(lsn, Ordering::Release);
         self.store.release_others(&segment);
-        let mut pending = self.front.pending.lock();
-        if pending.refusal() == Some(&Refusal::Closed) {
+        if !self.front.restart(Tip::new(segment, seq)) {
             return Err(Error::Closed);
         }
-        *pending = Pending::new(segment, seq);
         *self.failure.lock() = None;
         self.failed.store(false, Ordering::Release);
         self.prepare.forget();
@@ -497,11 +488,11 @@ impl Shared {
 
     fn close(&self) -> Result<()> {
         {
-            let mut pending = self.front.pending.lock();
-            if pending.refusal() == Some(&Refusal::Closed) {
+            let mut tip = self.front.tip();
+            if tip.refusal() == Some(&Refusal::Closed) {
                 return Ok(());
             }
-            pending.refuse(Refusal::Closed);
+            tip.refuse(Refusal::Closed);
         }
         self.prepare.wake_waiters();
         self.sync()?;
@@ -509,12 +500,8 @@ impl Shared {
         // tail.
         let _gate = self.sync_gate.lock();
         let mut writer = self.writer.lock();
-        let unused = {
-            let mut pending = self.front.pending.lock();
-            pending.put_mark();
-            self.front.appended.store(pending.position(), Ordering::Release);
-            pending.take_next()
-        };
+        self.front.put_mark();
+        let unused = self.front.tip().take_next();
         self.write_pending(&mut writer)?;
         self.sync_tail()?;
         if let Some(unused) = unused {

@@ -19,16 +19,17 @@ use std::sync::OnceLock;
 /// Entries are asked from memory so many steps before they are looked at.
 const AHEAD: usize = 12;
 
-/// The memtable that takes a shard's writes.
+/// The memtable that takes a shard's writes. What every write changes stands first (see `shard::State`).
+#[repr(C)]
 pub(crate) struct Memtable {
-    id: u32,
-    slots: Vec<EntryRef>,
-    order: BTreeMap<Box<[u8]>, u32>,
-    bytes: usize,
     first_lsn: u64,
     last_lsn: u64,
     last_seq: u64,
+    bytes: usize,
+    id: u32,
+    slots: Vec<EntryRef>,
     unsettled: Vec<u32>,
+    order: BTreeMap<Box<[u8]>, u32>,
 }
 
 /// Exact counts of a shard, by group; under a group with one of these bits, what [`Mark`]s add up to.
@@ -63,6 +64,10 @@ pub(crate) fn add_mark(counts: &mut Counts, group: u32, mark: Option<Mark>, time
 }
 
 impl Memtable {
+    /// The bytes at its start in which all that an overwrite changes lies.
+    #[cfg(test)]
+    pub(crate) const CHANGED_BY_OVERWRITES: usize = std::mem::offset_of!(Memtable, id);
+
     /// An empty memtable. Ids start at 1: 0 marks clean entries.
     pub(crate) fn new(id: u32) -> Memtable {
         Memtable {

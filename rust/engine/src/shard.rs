@@ -6,6 +6,7 @@
 
 use crate::demand::Demand;
 use crate::entry::EntryRef;
+use crate::fill::{self, Fill};
 use crate::hot::HotTable;
 use crate::idle::Idle;
 use crate::memtable::{Counts, Memtable, Sealed, add, add_mark};
@@ -79,10 +80,19 @@ impl ShardFigures {
     }
 }
 
-/// What the lock protects.
+/// What the lock protects. What every overwrite changes stands together at the start, in one line of cache
+/// with the lock itself: it has to come over from the core that wrote last. What is only read stays in
+/// the caches of both.
+#[repr(C)]
 pub(crate) struct State {
-    pub(crate) table: HotTable,
+    /// The lsn of the last batch that touched this shard.
+    pub(crate) last_lsn: u64,
+    /// Bytes of the active memtable's entries that were overwritten in place of late.
+    overwritten: u64,
+    /// Reads answered from the hot-key table.
+    pub(crate) hot_reads: u64,
     pub(crate) active: Memtable,
+    pub(crate) table: HotTable,
     /// Oldest first.
     pub(crate) sealed: Vec<Arc<Sealed>>,
     /// The bytes of all shards' memtables: the sealed ones exactly, the active ones in steps.
@@ -95,8 +105,6 @@ pub(crate) struct State {
     pub(crate) counts: Counts,
     /// How often a command has settled keys itself.
     pub(crate) settled_rounds: u64,
-    /// The lsn of the last batch that touched this shard.
-    pub(crate) last_lsn: u64,
     /// Every batch with a sequence number up to this one is in this shard's tables.
     pub(crate) flushed_seq: u64,
     /// Bytes that clean records may take.
@@ -105,7 +113,7 @@ pub(crate) struct State {
     pressed: bool,
     /// `reads.cold` at that time.
     cold_before: u64,
-    /// Reads answered from memory, from a cached block, and by going to the disk.
+    /// Reads answered in other ways.
     pub(crate) reads: Reads,
 }
 
@@ -122,7 +130,7 @@ pub struct Reads {
     pub cold: u64,
 }
 
-#[repr(align(128))]
+#[repr(C, align(128))]
 pub(crate) struct Shard {
     state: Mutex<State>,
     /// How many long operations hold this shard or wait for it.
@@ -148,6 +156,9 @@ impl Shard {
     ) -> Shard {
         Shard {
             state: Mutex::new(State {
+                last_lsn: 0,
+                overwritten: 0,
+                hot_reads: 0,
                 table: HotTable::new(),
                 active: Memtable::new(1),
                 sealed: Vec::new(),
@@ -161,7 +172,6 @@ impl Shard {
                 ),
                 counts,
                 settled_rounds: 0,
-                last_lsn: 0,
                 flushed_seq,
                 clean_max: clean_max as usize,
                 pressed: false,
@@ -262,7 +272,7 @@ impl State {
             tables: self.version.tables().count() as u64,
             table_bytes: self.version.tables().map(|table| table.meta().bytes).sum(),
             level0_tables: self.version.level(0).len() as u64,
-            reads: self.reads,
+            reads: Reads { hot: self.hot_reads, ..self.reads },
         }
     }
 
@@ -283,12 +293,12 @@ impl State {
         let Some(at) = self.table.find(hash, key) else {
             return self.apply_new(schema, hash, key, value);
         };
-        let slot = self.active.next_slot();
         let Some(entry) = self.table.at_mut(at) else { return };
         let was_live = entry.value().is_some();
         let may_be_marked = has_mark_bit(entry.value()) || has_mark_bit(value);
         let was = may_be_marked.then(|| Marked::new(schema, key, entry.value())).flatten();
         if entry.memtable() == active {
+            self.overwritten += entry.size() as u64;
             if !entry.overwrite(value, active, None) {
                 let mut new = EntryRef::new(key, hash, value, active, entry.slot());
                 new.set_nothing_below(entry.nothing_below());
@@ -298,6 +308,7 @@ impl State {
         } else {
             // What is below is this very entry, flushed or on its way: a tombstone has to hide it, unless
             // it is a clean note that nothing is there.
+            let slot = self.active.next_slot();
             if entry.overwrite(value, active, Some((active, slot))) {
                 entry.set_nothing_below(false);
                 self.active.push(entry.clone());
@@ -401,6 +412,13 @@ impl State {
         Demand { used, pressed: is_full && self.reads.cold > cold }
     }
 
+    /// How full the active memtable is, and how busy; what was overwritten fades with each look.
+    pub(crate) fn fill(&mut self) -> Fill {
+        let fill = Fill { bytes: self.active.bytes() as u64, overwritten: self.overwritten };
+        self.overwritten = fill::faded(self.overwritten);
+        fill
+    }
+
     /// Seals the active memtable, if there is something in it.
     pub(crate) fn seal(&mut self) {
         if self.active.is_empty() {
@@ -412,6 +430,7 @@ impl State {
         let rest = (full.bytes() as u64).wrapping_sub(self.counted as u64);
         self.dirty_bytes.fetch_add(rest, Ordering::Relaxed);
         self.counted = 0;
+        self.overwritten = 0;
         self.sealed.push(Arc::new(full.seal(self.counts.clone())));
     }
 
@@ -437,5 +456,18 @@ impl State {
             s.id != id
         });
         debug_assert_eq!(before, self.sealed.len() + 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_overwrite_changes_is_one_line_with_the_lock() {
+        let end = std::mem::offset_of!(State, active) + Memtable::CHANGED_BY_OVERWRITES;
+        // The lock is one byte before the state, padded to eight.
+        assert_eq!(size_of::<Mutex<State>>(), 8 + size_of::<State>());
+        assert!(8 + end <= 64 && std::mem::offset_of!(Shard, state) == 0);
     }
 }

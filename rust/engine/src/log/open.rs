@@ -1,12 +1,13 @@
 //! Opening the log: what was found is made durable, a new segment joins it, the rest goes.
 
 use super::format::SegmentHeader;
-use super::pending::Pending;
+use super::front::Front;
 use super::recover::{self, Found, Listing};
 use super::segment::{Plan, Store};
 use super::threads::Prepare;
+use super::tip::Tip;
 use super::{
-    Front, LogOptions, LogStart, Recovery, Replayed, SEGMENT_BYTES, SEGMENT_HEADER, Shared, Tail,
+    LogOptions, LogStart, Recovery, Replayed, SEGMENT_BYTES, SEGMENT_HEADER, Shared, Tail,
 };
 use crate::disk::Disk;
 use crate::error::{Error, Result};
@@ -88,11 +89,7 @@ impl Shared {
         };
         let lsn = || AtomicU64::new(end.base);
         let shared = Shared {
-            front: Front {
-                pending: Mutex::new(Pending::new(segment, end.last_seq)),
-                appended: lsn(),
-                seq: AtomicU64::new(end.last_seq),
-            },
+            front: Front::new(Tip::new(segment, end.last_seq), end.base),
             written: lsn(),
             synced: lsn(),
             synced_seq: AtomicU64::new(end.last_seq),

@@ -126,7 +126,7 @@ impl Bell {
             due_us = clock::monotonic_us() + SYNC_EVERY_US;
             let requested = self.requested.swap(false, Ordering::AcqRel);
             let before = shared.synced.load(Ordering::Acquire);
-            if before == shared.front.appended.load(Ordering::Acquire) && !requested {
+            if before == shared.front.appended() && !requested {
                 continue;
             }
             // A failure is kept in the log itself; those who wait are woken and find it there.
