@@ -124,8 +124,10 @@ impl Entry {
     }
 }
 
-/// A double as SORT reads it; nothing is zero.
+/// A double as SORT reads it: behind white space, up to a zero byte, and nothing is zero.
 fn number_of(text: &[u8]) -> Result<f64> {
+    let text = text.split(|&byte| byte == 0).next().unwrap_or_default();
+    let text = text.trim_ascii_start();
     if text.is_empty() {
         return Ok(0.0);
     }

@@ -69,9 +69,15 @@ impl Cell {
         }
     }
 
-    /// The cell of the finest grid that a score names.
+    /// The cell of the finest grid that a score names. Sorted sets may hold any score: those that name no cell
+    /// are taken as Redis takes them, by what its processors make of such a double.
     pub(super) fn of_score(score: f64) -> Cell {
-        let bits = score as u64;
+        const HALF: f64 = (1u64 << 63) as f64;
+        let bits = match score {
+            score if score < HALF => score as i64 as u64,
+            score if score < 2.0 * HALF => score as u64,
+            _ => 0,
+        };
         Cell { column: gather(bits >> 1), row: gather(bits), steps: STEPS }
     }
 

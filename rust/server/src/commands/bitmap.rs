@@ -144,7 +144,7 @@ impl Span {
 
 fn bitcount(db: &mut Read<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     let key = args.key()?;
-    if args.remaining() == 1 {
+    if args.remaining() == 1 || args.remaining() > 3 {
         return Err(SYNTAX);
     }
     let span = Span::read(args)?;
@@ -166,6 +166,9 @@ fn bitpos(db: &mut Read<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Resu
         1 => true,
         _ => return Err(Error::reply("ERR The bit argument must be 1 or 0.")),
     };
+    if args.remaining() > 3 {
+        return Err(SYNTAX);
+    }
     let span = Span::read(args)?;
     let Some(len) = there(db, key)? else {
         // Zeros without end.

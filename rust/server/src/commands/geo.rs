@@ -213,8 +213,10 @@ fn geopos(db: &mut Read<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Resu
 fn geodist(db: &mut Read<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     let key = args.key()?;
     let members = [args.next()?, args.next()?];
-    let metres = if args.is_empty() { 1.0 } else { unit(args.next()?)? };
+    let word = if args.is_empty() { &b"m"[..] } else { args.next()? };
+    // Too many words are told before a wrong unit.
     args.end()?;
+    let metres = unit(word)?;
     let mut points: SmallVec<[Point; 2]> = SmallVec::new();
     zset::scores(db, key, &members, &mut |score| points.extend(score.map(Point::of_score)))?;
     match points[..] {

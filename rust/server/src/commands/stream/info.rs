@@ -12,19 +12,10 @@ const SHOWN: u64 = 10;
 
 pub(super) fn stream(db: &mut Read<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     let key = args.key()?;
-    let full = args.flag("FULL");
-    let mut most = Some(SHOWN);
-    if full && args.option("COUNT") {
-        most = match args.int()? {
-            n if n < 0 => Some(SHOWN),
-            0 => None,
-            n => Some(n as u64),
-        };
-    }
-    if !args.is_empty() {
-        return Err(unknown(args));
-    }
+    let options = options(args);
+    // What is there is judged first.
     let info = stream::info(db, key)?.ok_or(NO_SUCH_KEY)?;
+    let (full, most) = options?;
     let idempotence = if info.idempotence.is_some() { 6 } else { 0 };
     reply.map(if full { 9 } else { 10 } + idempotence);
     facts(reply, &info);
@@ -45,6 +36,26 @@ pub(super) fn stream(db: &mut Read<'_>, args: &mut Args<'_>, reply: &mut Reply<'
         }
     }
     Ok(())
+}
+
+/// Whether all is shown, and how much of it.
+fn options(args: &mut Args<'_>) -> Result<(bool, Option<u64>)> {
+    let full = args.flag("FULL");
+    let mut most = Some(SHOWN);
+    if args.remaining() > 2 {
+        return Err(unknown(args));
+    }
+    if full && args.option("COUNT") {
+        most = match args.int()? {
+            n if n < 0 => Some(SHOWN),
+            0 => None,
+            n => Some(n as u64),
+        };
+    }
+    if !args.is_empty() {
+        return Err(unknown(args));
+    }
+    Ok((full, most))
 }
 
 fn pair(reply: &mut Reply<'_>, name: &str, value: i64) {
