@@ -39,6 +39,7 @@ step "hostile requests" rust_test hostile
 step "kill -9 under load" rust_test crash
 step "clients: the redis crate" rust_test redis_crate
 step "clients" "$here/clients/run.sh" forgekv
+step "a million commands at random" "$here/differential/run.sh" --commands 1000000
 step "Redis's Tcl tests" "$here/tcl/run.sh" forgekv
 step "fakeredis's machines" "$here/fakeredis/run.sh" forgekv
 

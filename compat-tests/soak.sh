@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # The long compatibility tests: a hundred kills in each sync mode, thousands of examples of
-# fakeredis's machines, Redis's Tcl tests again and again.
+# fakeredis's machines, ten million commands at random, collections of ten million, Redis's Tcl tests again
+# and again.
 #
 #   SOAK_ROUNDS=3      how often the Tcl tests run
 #   CRASH_ROUNDS=100   kills per sync mode
+#   DIFFERENTIAL_COMMANDS=10000000   drawn at random
 #   FAKEREDIS_HYPOTHESIS_EXAMPLES=5000
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -15,6 +17,8 @@ export FAKEREDIS_HYPOTHESIS_EXAMPLES=${FAKEREDIS_HYPOTHESIS_EXAMPLES:-5000}
 export FAKEREDIS_TIMEOUT=${FAKEREDIS_TIMEOUT:-14400}
 wrong=0
 cargo test --quiet --locked -p forgekv-compat-tests --test crash -- --nocapture --include-ignored --test-threads=1 || wrong=1
+"$here/differential/run.sh" --commands "${DIFFERENTIAL_COMMANDS:-10000000}" --seed "${DIFFERENTIAL_SEED:-2}" || wrong=1
+"$here/proofs/run.sh" big_collections || wrong=1
 "$here/fakeredis/run.sh" forgekv || wrong=1
 for round in $(seq "${SOAK_ROUNDS:-3}"); do
   echo "== Tcl tests, round $round"

@@ -14,7 +14,7 @@ for word in "$@"; do
     *) names+=("$word") ;;
   esac
 done
-[ ${#names[@]} -gt 0 ] || names=(startup full_disk always_sync memory hot_cold constant_time redis_round_trip)
+[ ${#names[@]} -gt 0 ] || names=(startup full_disk always_sync memory hot_cold constant_time redis_round_trip big_collections)
 passed=0 failed=0 skipped=0 broken=()
 for name in "${names[@]}"; do
   exec 3>&1
