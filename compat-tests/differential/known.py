@@ -22,6 +22,8 @@ RULES = [
     (b"OBJECT", rb"hashtable", rb"intset"),
     # A SETBIT or a BITFIELD that changes nothing leaves the value as it is; Redis makes its own copy first.
     (b"OBJECT", rb"int|embstr", rb"raw"),
+    # 7.2 compares with the largest deleted id, too, and first.
+    (b"XSETID", rb"smaller than current max_deleted_entry_id", rb"smaller than"),
     # SORT makes a small sorted set a large one in Redis.
     (b"OBJECT", rb"listpack", rb"skiplist"),
     # 7.2 looks at the arguments also when there is no key.
@@ -43,6 +45,7 @@ PARTINGS = [
     (b"PFADD", rb"INVALIDOBJ"),
     (b"PFMERGE", rb"INVALIDOBJ"),
     (b"PFCOUNT", rb"INVALIDOBJ"),
+    (b"XSETID", rb"smaller than current max_deleted_entry_id"),
 ]
 
 

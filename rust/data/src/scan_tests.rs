@@ -89,6 +89,7 @@ fn a_large_shard_is_walked_alone() {
         random_seed: 1,
         place_seed: store.place_seed(),
         events: 0,
+        interest: ShardSet::default(),
     };
     let step = |cursor, count| {
         store.engine().with_reserved(ShardSet::one(shard), |guard| {

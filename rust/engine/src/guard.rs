@@ -261,8 +261,13 @@ impl<'e> Guard<'e> {
         if batch.is_empty() {
             return Ok(self.seen());
         }
-        for (shard, ..) in batch.ops() {
-            self.index(shard)?;
+        // Two waits for memory at a time: for the end of the log, and for where the records are.
+        self.engine.log.prefetch();
+        for (shard, hash, ..) in batch.ops() {
+            let index = self.index(shard)?;
+            if let Some((_, state)) = self.held.get(index) {
+                state.table.prefetch(hash);
+            }
         }
         self.engine.admit(batch, self.may_wait)?;
         let appended = self.engine.log.append(batch.bytes())?;

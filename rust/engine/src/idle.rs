@@ -245,12 +245,15 @@ impl Inner {
 /// Whether the tombstones of the active memtable hide an eighth of what the tables hold, and at least
 /// `least` bytes.
 fn hides_much(state: &State, least: u64) -> bool {
+    let hiding = state.active.hiding();
+    if hiding == 0 {
+        return false;
+    }
     let (mut entries, mut raw) = (0, 0);
     for table in state.version.tables() {
         entries += table.meta().entries;
         raw += table.meta().raw_bytes;
     }
-    let hiding = state.active.hiding();
     entries > 0 && hiding * 8 >= entries && hiding * (raw / entries) >= least
 }
 

@@ -30,6 +30,8 @@ pub(crate) struct Memtable {
     slots: Vec<EntryRef>,
     unsettled: Vec<u32>,
     order: BTreeMap<Box<[u8]>, u32>,
+    /// Tombstones below which something may lie.
+    hiding: u64,
 }
 
 /// Exact counts of a shard, by group; under a group with one of these bits, what [`Mark`]s add up to.
@@ -79,6 +81,7 @@ impl Memtable {
             last_lsn: 0,
             last_seq: 0,
             unsettled: Vec::new(),
+            hiding: 0,
         }
     }
 
@@ -114,10 +117,18 @@ impl Memtable {
         self.last_seq = seq;
     }
 
-    /// Tombstones below which something may lie.
+    /// Tombstones below which something may lie. Counted as they come: who asks, asks often, and holds the
+    /// shard meanwhile.
     pub(crate) fn hiding(&self) -> u64 {
-        let hides = |e: &&EntryRef| e.value().is_none() && !e.nothing_below();
-        self.slots.iter().filter(hides).count() as u64
+        self.hiding
+    }
+
+    /// An entry has come, or changed: whether it hid something below, and does so now.
+    #[inline]
+    pub(crate) fn count_hiding(&mut self, did: bool, does: bool) {
+        if did != does {
+            self.hiding = if does { self.hiding + 1 } else { self.hiding.saturating_sub(1) };
+        }
     }
 
     /// Adds the entry of a key that is not in this memtable.
@@ -186,6 +197,10 @@ impl Memtable {
 
     /// Ends all change.
     pub(crate) fn seal(self, counts: Counts) -> Sealed {
+        debug_assert_eq!(
+            self.hiding,
+            self.slots.iter().filter(|e| e.value().is_none() && !e.nothing_below()).count() as u64
+        );
         let entry = |&slot: &u32| self.slots.get(slot as usize).cloned();
         let unsettled = self.unsettled.iter().filter_map(entry).collect();
         Sealed {

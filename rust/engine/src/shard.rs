@@ -299,6 +299,10 @@ impl State {
         let was = may_be_marked.then(|| Marked::new(schema, key, entry.value())).flatten();
         if entry.memtable() == active {
             self.overwritten += entry.size() as u64;
+            if !was_live || value.is_none() {
+                let below = !entry.nothing_below();
+                self.active.count_hiding(below && !was_live, below && value.is_none());
+            }
             if !entry.overwrite(value, active, None) {
                 let mut new = EntryRef::new(key, hash, value, active, entry.slot());
                 new.set_nothing_below(entry.nothing_below());
@@ -309,6 +313,7 @@ impl State {
             // What is below is this very entry, flushed or on its way: a tombstone has to hide it, unless
             // it is a clean note that nothing is there.
             let slot = self.active.next_slot();
+            self.active.count_hiding(false, value.is_none());
             if entry.overwrite(value, active, Some((active, slot))) {
                 entry.set_nothing_below(false);
                 self.active.push(entry.clone());
@@ -350,6 +355,7 @@ impl State {
         let slot = self.active.next_slot();
         let mut entry = EntryRef::new(key, hash, value, self.active.id(), slot);
         entry.set_nothing_below(!below);
+        self.active.count_hiding(false, below && value.is_none());
         self.active.push(entry.clone());
         self.table.insert(hash, entry);
         if let Some(group) = schema.group(key) {

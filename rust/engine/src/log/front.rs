@@ -8,6 +8,7 @@
 use super::outgoing::{Outgoing, Stripe};
 use super::tip::{Refusal, Reserved, Tip};
 use super::{Appended, FRAME_HEADER};
+use crate::entry::prefetch_to_write;
 use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 use std::cell::Cell;
@@ -96,6 +97,12 @@ impl Front {
     #[inline]
     pub(super) fn appended(&self) -> u64 {
         self.position.load(Ordering::Acquire)
+    }
+
+    /// Somebody will append soon: the processor asks for the end of the log.
+    #[inline]
+    pub(super) fn prefetch(&self) {
+        prefetch_to_write(std::ptr::from_ref(&self.tip).cast());
     }
 
     /// Copies `batch` to the end of the log and draws its sequence number.

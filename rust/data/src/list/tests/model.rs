@@ -169,6 +169,7 @@ fn measure_list() {
                 random_seed: 1,
                 place_seed: seed,
                 events: 0,
+                interest: ShardSet::default(),
             };
             let name = if many { small[n * 7919 % lists].as_bytes() } else { b"big" };
             let key = Key::new(seed, name);
