@@ -21,7 +21,7 @@ use crate::manifest::{Edit, Manifest};
 use crate::memtable::Counts;
 use crate::options::{Options, SyncMode};
 use crate::schema::{Mark, Schema};
-use crate::shard::{Reads, Shard, State};
+use crate::shard::{Reads, Shard, ShardFigures, State};
 use crate::table::Table;
 use crate::version::{Version, remove_orphans};
 use parking_lot::Mutex;
@@ -417,7 +417,6 @@ impl Engine {
         self.inner.memory_bytes.store(memory_bytes, Ordering::Relaxed);
         self.inner.memtable_bytes.store(memtable_bytes, Ordering::Relaxed);
         self.inner.set_gate();
-        self.inner.share_memory();
     }
 
     /// Seals every memtable and waits until all are flushed.
@@ -451,7 +450,7 @@ impl Engine {
 
     /// True figures. Never waits: of a shard that a long operation holds they are those seen last.
     pub fn stats(&self) -> Stats {
-        self.inner.stats()
+        self.inner.stats(self.inner.shards.iter().map(Shard::figures))
     }
 
     /// Ends background work and makes everything durable. Every later write is refused.
@@ -764,7 +763,7 @@ impl Inner {
         }
     }
 
-    fn stats(&self) -> Stats {
+    pub(crate) fn stats(&self, shards: impl Iterator<Item = ShardFigures>) -> Stats {
         let figures = &self.figures;
         let mut stats = Stats {
             log_bytes: self.log.bytes(),
@@ -775,7 +774,7 @@ impl Inner {
             background_errors: figures.background_errors.load(Ordering::Relaxed),
             ..Stats::default()
         };
-        for figures in self.shards.iter().map(Shard::figures) {
+        for figures in shards {
             stats.memtable_bytes += figures.dirty_bytes;
             stats.hot_bytes += figures.hot_bytes;
             stats.hot_records += figures.hot_records;

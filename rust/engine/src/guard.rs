@@ -144,14 +144,10 @@ impl<'e> Guard<'e> {
         self.may_wait
     }
 
-    /// Has [`Engine::stats`](crate::Engine::stats) know the figures of the held shards as they are now, also
-    /// while they are held.
-    pub fn note_figures(&self) {
-        for (n, state) in &self.held {
-            if let Some(shard) = self.engine.shards.get(usize::from(*n)) {
-                shard.note_figures(state);
-            }
-        }
+    /// As [`Engine::stats`](crate::Engine::stats), which must not be asked while shards are held, of the held
+    /// shards.
+    pub fn stats(&self) -> crate::Stats {
+        self.engine.stats(self.held.iter().map(|(_, state)| state.figures()))
     }
 
     /// Whether a shard is held.

@@ -222,11 +222,6 @@ impl Shard {
         *figures
     }
 
-    /// As [`figures`](Self::figures), by whoever holds the shard, for those who ask while it does.
-    pub(crate) fn note_figures(&self, state: &State) {
-        *self.figures.lock() = state.figures();
-    }
-
     /// Announces that the lock will be held for long.
     pub(crate) fn reserve(&self) {
         self.reserved.fetch_add(1, Ordering::AcqRel);
@@ -261,7 +256,7 @@ impl State {
         self.active.bytes() + self.sealed.iter().map(|s| s.bytes).sum::<usize>()
     }
 
-    fn figures(&self) -> ShardFigures {
+    pub(crate) fn figures(&self) -> ShardFigures {
         ShardFigures {
             dirty_bytes: self.dirty_bytes() as u64,
             hot_bytes: self.table.bytes() as u64,

@@ -157,9 +157,9 @@ pub struct Storage {
 
 impl Storage {
     /// Those of `engine` at this moment.
-    pub fn of(engine: &forgekv_engine::Engine) -> Self {
+    pub fn of(engine: &forgekv_engine::Engine, stats: forgekv_engine::Stats) -> Self {
         Self {
-            engine: engine.stats(),
+            engine: stats,
             log_appended: engine.log_appended(),
             log_written: engine.log_written(),
             log_synced: engine.log_synced(),

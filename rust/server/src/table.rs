@@ -172,6 +172,7 @@ impl Entry {
             (Flags::NO_AUTH, "no_auth"),
             (Flags::NO_MULTI, "no_multi"),
             (Flags::ALLOW_BUSY, "allow_busy"),
+            (Flags::SKIP_SLOWLOG, "skip_slowlog"),
             (Flags::ASYNC_LOADING, "no_async_loading"),
         ] {
             if self.flags.has(flag) {

@@ -81,6 +81,7 @@ impl Flags {
     pub(crate) const UNQUEUED: Flags = Flags(1 << 25);
     pub(crate) const QUEUE: Flags = Flags(1 << 26);
     pub(crate) const ONLY_READS: Flags = Flags(1 << 27);
+    pub(crate) const SKIP_SLOWLOG: Flags = Flags(1 << 28);
 
     /// Whether all bits of `other` are set.
     #[inline]
@@ -317,6 +318,11 @@ impl Command {
     /// Takes long: runs on a pool thread, never on an event loop.
     pub(crate) const fn long(self) -> Command {
         self.flag(Flags::LONG)
+    }
+
+    /// Does not count for SLOWLOG: what it runs does.
+    pub(crate) const fn skip_slowlog(self) -> Command {
+        self.flag(Flags::SKIP_SLOWLOG)
     }
 
     /// Waits, and changes nothing.

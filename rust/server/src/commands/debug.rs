@@ -22,8 +22,9 @@ pub(super) const DEBUG: Command = admin("DEBUG", unknown, "[subcommand [arg ...]
         hidden("SET-ACTIVE-EXPIRE", set_active_expire, "value:integer")
             .about("Stops (0) or lets run (1) the cycle that removes expired keys."),
         hidden("RELOAD", reload, "[NOSAVE] [NOFLUSH] [MERGE]")
+            .no_multi()
             .about("Closes the data, opens it again and recovers it."),
-        hidden("LOADAOF", reload, "").about("As RELOAD: the log is all there is."),
+        hidden("LOADAOF", reload, "").no_multi().about("As RELOAD: the log is all there is."),
         hidden("OBJECT", object, "key")
             .keys("RO")
             .sees_data()

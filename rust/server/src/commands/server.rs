@@ -150,9 +150,11 @@ fn save_in_background(
 fn info(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     let names = args.rest();
     let keyspace = if wants_keyspace(names) { keyspace(ctx)? } else { Vec::new() };
-    if let Some(view) = ctx.data.as_mut() {
-        view.guard().note_figures();
-    }
+    let engine = ctx.store.engine();
+    let stats = match ctx.data.as_mut() {
+        Some(view) => view.guard().stats(),
+        None => engine.stats(),
+    };
     let server = ctx.server;
     let config = server.config.current();
     let totals = server.stats.totals();
@@ -177,7 +179,7 @@ fn info(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> 
             pubsub_shard_channels: server.pubsub.len(Kind::Shard) as u64,
             pubsub: server.pubsub.clients() as u64,
         },
-        storage: Storage::of(ctx.store.engine()),
+        storage: Storage::of(engine, stats),
         saves: server.saves.figures(server.stats.changes()),
         keyspace: &keyspace,
         allocator: &*server.allocator,

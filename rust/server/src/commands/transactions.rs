@@ -30,6 +30,7 @@ pub(crate) const FAMILY: Family = Family::new(
             .stale()
             .unqueued()
             .runs_queue()
+            .skip_slowlog()
             .since("1.2.0")
             .complexity("Depends on commands in the transaction")
             .about("Runs the queued commands, all of them or none, with nothing in between."),
