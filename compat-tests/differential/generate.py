@@ -35,7 +35,7 @@ class Generator:
             command = rng.choice(self.rare)
         else:
             command = rng.choices(self.commands, cum_weights=self.sums)[0]
-        self.name, self.group, self.keys = command.name, command.group, 0
+        self.name, self.group, self.keys, self.many = command.name, command.group, 0, False
         special = SPECIAL.get(command.name)
         words = list(command.words)
         if special:
@@ -71,7 +71,10 @@ class Generator:
             return
         times = 1
         if argument.multiple:
-            times = rng.choice([1, 1, 2, 3]) if rng.random() < 0.97 else rng.choice([20, 40])
+            # Now and then enough to make a small value large.
+            many = [20, 40] if argument.kind == b"key" else [20, 40, 40, 200, 700]
+            times = rng.choice([1, 1, 2, 3]) if rng.random() < 0.97 else rng.choice(many)
+        self.many = times > 100
         if argument.name == b"numkeys":
             self.keys = rng.choice([1, 2, 2, 3])
             words.append(b"%d" % self.keys if rng.random() < 0.98 else rng.choice(NONSENSE))
@@ -142,9 +145,9 @@ class Generator:
     def member(self):
         rng = self.rng
         what = rng.random()
-        if what < 0.75:
+        if what < (0.75 if not self.many else 0.1):
             return rng.choice(MEMBERS)
-        return b"%b%d" % (rng.choice([b"", b"n", b"q"]), rng.randrange(300)) if what < 0.99 else self.text()
+        return b"%b%d" % (rng.choice([b"", b"n", b"q"]), rng.randrange(600)) if what < 0.99 else self.text()
 
     def bound(self):
         """One end of a range of scores, names or ranks."""
