@@ -26,10 +26,11 @@ mod rewrite;
 mod table;
 mod value;
 
-pub use choice::{LogLevel, Policy, Protection, Supervised, WalSyncMode};
+pub use choice::{ChannelsByDefault, LogLevel, Policy, Protection, Supervised, WalSyncMode};
 pub use directive::{Inert, Part};
 pub use file::{ConfigError, Loaded};
 pub use flags::{Invocation, Startup, help};
+pub(crate) use rewrite::replace as replace_file;
 pub use table::Config;
 pub use value::{Events, OutputLimit, OutputLimits, Percentiles};
 
@@ -242,13 +243,14 @@ impl Handle {
         Ok(())
     }
 
-    /// CONFIG REWRITE: makes the file say what is true now. The error is a complete reply.
-    pub fn rewrite(&self) -> Result<(), String> {
+    /// CONFIG REWRITE: makes the file say what is true now. `users` are the lines of the users; `None`: they
+    /// have a file of their own. The error is a complete reply.
+    pub fn rewrite(&self, users: Option<Vec<Vec<u8>>>) -> Result<(), String> {
         let _changing = self.changing.lock();
         let Some(path) = &self.path else {
             return Err("ERR The server is running without a config file".into());
         };
-        rewrite::rewrite(path, &self.current()).map_err(|why| {
+        rewrite::rewrite(path, &self.current(), users).map_err(|why| {
             tracing::warn!("CONFIG REWRITE failed: {why}");
             format!("ERR Rewriting config file: {why}")
         })?;

@@ -123,8 +123,8 @@ pub(crate) fn start(
         over_since_ms: Cell::new(0),
         held: RefCell::default(),
     });
-    let authenticated = worker.settings().config.requirepass.is_empty();
-    let serving = Serving::new(worker, &connection, Session::new(client, authenticated));
+    let session = Session::new(client, &worker.server.acl);
+    let serving = Serving::new(worker, &connection, session);
     match read {
         ReadHalf::Tcp(read) => tokio::task::spawn_local(serving.run(read)),
         ReadHalf::Unix(read) => tokio::task::spawn_local(serving.run(read)),

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use forgekv_base::rng;
 
+pub use crate::acl::Denials;
 use crate::config::{Config, machine};
 
 mod fields;
@@ -201,6 +202,8 @@ pub struct Snapshot<'a> {
     pub storage: Storage,
     /// The snapshots.
     pub saves: Saves,
+    /// What users were refused.
+    pub denials: Denials,
     /// Databases that are not empty, in order.
     pub keyspace: &'a [Database],
     /// The allocator.

@@ -1,5 +1,6 @@
 //! Commands, sessions and sockets: everything between the wire and the data.
 
+mod acl;
 mod commands;
 pub mod config;
 mod connection;

@@ -233,7 +233,7 @@ impl Door {
     fn admit_tcp(&self, mut stream: std::net::TcpStream, peer: SocketAddr) -> io::Result<()> {
         let config = self.server.config.current();
         let is_local = peer.ip().to_canonical().is_loopback();
-        if config.protected_mode && config.requirepass.is_empty() && !is_local {
+        if config.protected_mode && self.server.acl.is_open() && !is_local {
             return self.turn_away(&mut stream, PROTECTED);
         }
         if self.server.clients.count() >= config.maxclients as usize {
@@ -326,6 +326,7 @@ impl Door {
             watched: AtomicU64::new(0),
             queued_bytes: AtomicU64::new(0),
             waiter: Mutex::new(None),
+            user: Mutex::new(self.server.acl.default_user().clone()),
             is_closing: AtomicBool::new(false),
             ..Client::default()
         });

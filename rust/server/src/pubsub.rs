@@ -322,6 +322,18 @@ impl PubSub {
         }
     }
 
+    /// Hands every subscription to `each`.
+    pub(crate) fn each(&self, mut each: impl FnMut(Kind, &[u8], u64)) {
+        for receivers in &self.receivers {
+            let receivers = receivers.lock();
+            for kind in [Kind::Channel, Kind::Pattern, Kind::Shard] {
+                for (name, list) in receivers.0.of(kind) {
+                    list.iter().for_each(|receiver| each(kind, name, receiver.client));
+                }
+            }
+        }
+    }
+
     /// The receivers that a worker serves.
     pub(crate) fn receivers(&self, worker: usize) -> Option<&Mutex<Receivers>> {
         self.receivers.get(worker)

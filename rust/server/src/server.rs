@@ -5,6 +5,7 @@
 //! stop:  listeners ── workers (answers that are due leave) ── housekeeping ── data (last sync)
 //! ```
 
+use crate::acl::Acl;
 use crate::config::{Apply, Config, Handle, LogLevel, Part, machine};
 use crate::housekeeping::Housekeeping;
 use crate::info::{Allocator, Identity, MemoryWatch, Stats, random_id};
@@ -60,6 +61,8 @@ pub enum StartError {
     System(std::io::Error),
     /// The table of commands, or what the configuration renames in it.
     Commands(String),
+    /// The users.
+    Users(String),
 }
 
 impl std::fmt::Display for StartError {
@@ -68,6 +71,7 @@ impl std::fmt::Display for StartError {
             StartError::Data(why) => write!(f, "the data cannot be opened: {why}"),
             StartError::System(e) => e.fmt(f),
             StartError::Commands(why) => write!(f, "the commands: {why}"),
+            StartError::Users(why) => write!(f, "the users: {why}"),
         }
     }
 }
@@ -84,6 +88,7 @@ impl From<std::io::Error> for StartError {
 pub(crate) struct Shared {
     pub(crate) config: Arc<Handle>,
     pub(crate) table: Table,
+    pub(crate) acl: Acl,
     pub(crate) clients: Clients,
     pub(crate) stats: Stats,
     pub(crate) identity: Identity,
@@ -132,6 +137,7 @@ impl Server {
     pub fn start(setup: Setup) -> Result<Server, StartError> {
         let Setup { config, config_file, allocator, disk, set_log_level } = setup;
         let table = Table::build(&config.rename_commands).map_err(StartError::Commands)?;
+        let acl = Acl::new(&config, &table).map_err(StartError::Users)?;
         if let Err(room) = machine::allow_clients(config.maxclients) {
             tracing::warn!(
                 "there are descriptors for {room} clients only, not for maxclients {}: raise the \
@@ -150,6 +156,7 @@ impl Server {
             // One more for what happens outside of the workers.
             stats: Stats::new(workers + 1, table.len()),
             table,
+            acl,
             clients: Clients::default(),
             identity: Identity::new(replication_id, config_file, now_us),
             memory: MemoryWatch::default(),
@@ -377,6 +384,10 @@ impl Apply for Arc<Shared> {
             }),
             Part::Logging => {
                 (self.set_log_level)(new.loglevel);
+                Ok(())
+            }
+            Part::Users => {
+                self.acl.default_user().set_password(&new.requirepass);
                 Ok(())
             }
         }

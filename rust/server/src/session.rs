@@ -4,7 +4,7 @@
 //! for (CLIENT LIST and the like) is in [`Client`], which both share: numbers in atomics that cost the
 //! worker a plain store, names behind a lock that is taken when they change.
 
-use crate::config::Config;
+use crate::acl::{Acl, User};
 use crate::pubsub::{Kind, Subscriptions};
 use crate::server::Shared;
 use crate::transaction::Multi;
@@ -37,6 +37,8 @@ pub(crate) struct Session {
     /// The selected database.
     pub(crate) db: u32,
     pub(crate) proto: Proto,
+    /// Who it is.
+    pub(crate) user: Arc<User>,
     /// Whether it has authenticated, or need not have when it came.
     pub(crate) authenticated: bool,
     pub(crate) replies: Replies,
@@ -63,11 +65,16 @@ pub(crate) struct Nested {
 }
 
 impl Session {
-    pub(crate) fn new(client: Arc<Client>, authenticated: bool) -> Session {
+    pub(crate) fn new(client: Arc<Client>, acl: &Acl) -> Session {
+        Session::of(client, acl.default_user().clone(), acl.is_open())
+    }
+
+    fn of(client: Arc<Client>, user: Arc<User>, authenticated: bool) -> Session {
         Session {
             client,
             db: 0,
             proto: Proto::Resp2,
+            user,
             authenticated,
             replies: Replies::default(),
             subscriptions: Subscriptions::default(),
@@ -81,7 +88,7 @@ impl Session {
 
     /// Stands here while the session itself is with a command on another thread.
     pub(crate) fn stand_in(&self) -> Session {
-        let mut stand_in = Session::new(self.client.clone(), self.authenticated);
+        let mut stand_in = Session::of(self.client.clone(), self.user.clone(), self.authenticated);
         (stand_in.db, stand_in.proto, stand_in.replies) = (self.db, self.proto, self.replies);
         stand_in
     }
@@ -117,6 +124,24 @@ impl Session {
         }
     }
 
+    /// Whether it has to say who it is before anything else.
+    #[inline]
+    pub(crate) fn must_authenticate(&self, acl: &Acl) -> bool {
+        !self.authenticated && !acl.is_open()
+    }
+
+    /// Makes it act as `user`; false if that user has just gone.
+    pub(crate) fn become_user(&mut self, user: Arc<User>) -> bool {
+        // Who removes a user looks at the clients afterwards: one of the two notices the other.
+        *self.client.user.lock() = user.clone();
+        if user.is_deleted() {
+            *self.client.user.lock() = self.user.clone();
+            return false;
+        }
+        self.user = user;
+        true
+    }
+
     /// Chooses a database.
     pub(crate) fn select(&mut self, db: u32) {
         self.db = db;
@@ -136,11 +161,14 @@ impl Session {
     }
 
     /// RESET: as if the client had just come.
-    pub(crate) fn reset(&mut self, server: &Shared, config: &Config) {
+    pub(crate) fn reset(&mut self, server: &Shared) {
+        let acl = &server.acl;
         self.leave(server);
         self.select(0);
         self.set_proto(Proto::Resp2);
-        self.authenticated = config.requirepass.is_empty();
+        self.authenticated = acl.is_open();
+        // The default user is never removed.
+        self.become_user(acl.default_user().clone());
         self.replies = Replies::On;
         self.client.no_evict.store(false, Relaxed);
         self.client.no_touch.store(false, Relaxed);
@@ -195,6 +223,7 @@ pub(crate) struct Client {
     pub(crate) queued_bytes: AtomicU64,
     /// Its waiting, while it waits for a key.
     pub(crate) waiter: Mutex<Option<Arc<Waiter>>>,
+    pub(crate) user: Mutex<Arc<User>>,
     /// It is about to be closed.
     pub(crate) is_closing: AtomicBool,
 }
@@ -259,7 +288,7 @@ impl Client {
             format!(
                 " age={} idle={} flags={flags} db={} sub={} psub={} ssub={} multi={} watch={} qbuf={} qbuf-free={} \
                  argv-mem=0 multi-mem={} obl={output} oll=0 omem={output} tot-mem={} events=r cmd={command_name} \
-                 user=default redir=-1 resp={} lib-name=",
+                 user=",
                 seconds(self.since_ms),
                 seconds(self.heard_ms.load(Relaxed)),
                 self.db.load(Relaxed),
@@ -272,10 +301,12 @@ impl Client {
                 self.input_room.load(Relaxed),
                 self.queued_bytes.load(Relaxed),
                 self.memory(),
-                if self.resp3.load(Relaxed) { 3 } else { 2 },
             )
             .as_bytes(),
         );
+        line.extend_from_slice(self.user.lock().name());
+        let protocol = if self.resp3.load(Relaxed) { 3 } else { 2 };
+        line.extend_from_slice(format!(" redir=-1 resp={protocol} lib-name=").as_bytes());
         line.extend_from_slice(&names.lib_name);
         line.extend_from_slice(b" lib-ver=");
         line.extend_from_slice(&names.lib_version);

@@ -231,7 +231,7 @@ impl Entry {
 }
 
 /// All ACL categories.
-const CATEGORIES: [&str; 21] = [
+pub(crate) const CATEGORIES: [&str; 21] = [
     "keyspace",
     "read",
     "write",
@@ -463,6 +463,16 @@ impl Table {
     #[inline]
     pub(crate) fn get(&self, id: usize) -> Option<&Entry> {
         self.entries.get(id)
+    }
+
+    /// All of them, containers before their subcommands.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter()
+    }
+
+    /// The command of this name, whatever the configuration has renamed; `config|get` for a subcommand.
+    pub(crate) fn called(&self, name: &[u8]) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.name.as_bytes().eq_ignore_ascii_case(name))
     }
 
     /// How many there are, subcommands included.

@@ -3,6 +3,7 @@
 //! CLIENT is in [`client`].
 
 use super::{Args, Command, Family, admin};
+use crate::acl::{Context, DEFAULT, Reason, Refusal};
 use crate::info::REDIS_VERSION;
 use crate::road::{Admin, Then};
 use forgekv_base::number::parse_i64;
@@ -99,7 +100,7 @@ fn quit(ctx: &mut Admin<'_, '_>, _: &mut Args<'_>, reply: &mut Reply<'_>) -> Res
 }
 
 fn reset(ctx: &mut Admin<'_, '_>, _: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
-    ctx.session.reset(ctx.server, &ctx.settings.config);
+    ctx.session.reset(ctx.server);
     reply.set_proto(Proto::Resp2);
     reply.simple("RESET");
     Ok(())
@@ -126,28 +127,32 @@ fn auth(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> 
     Ok(())
 }
 
-/// There is one user, `default`, whose password is `requirepass`.
-fn authenticate(ctx: &mut Admin<'_, '_>, user: Option<&[u8]>, password: &[u8]) -> Result<()> {
-    let config = ctx.server.config.current();
-    if user.is_none() && config.requirepass.is_empty() {
+/// Makes the session a user; without a name the default one.
+fn authenticate(ctx: &mut Admin<'_, '_>, name: Option<&[u8]>, password: &[u8]) -> Result<()> {
+    let acl = &ctx.server.acl;
+    if name.is_none() && acl.default_user().rules().needs_no_password() {
         return Err(Error::reply(
             "ERR AUTH <password> called without any password configured for the default user. Are \
              you sure your configuration is correct?",
         ));
     }
-    let is_default = user.is_none_or(|user| user == b"default");
-    let fits = config.requirepass.is_empty() || same_bytes(password, &config.requirepass);
-    if is_default && fits {
+    let name = name.unwrap_or(DEFAULT);
+    if let Some(user) = acl.authenticate(name, password)
+        && ctx.session.become_user(user)
+    {
         ctx.session.authenticated = true;
         return Ok(());
     }
+    let refusal = Refusal {
+        reason: Reason::Auth,
+        context: Context::TopLevel,
+        object: ctx.entry.command.name.as_bytes(),
+        user: name,
+        command: &ctx.entry.name,
+        now_ms: ctx.now_ms,
+    };
+    ctx.server.note_refusal(&ctx.session.client, &refusal);
     Err(Error::reply("WRONGPASS invalid username-password pair or user is disabled."))
-}
-
-/// Compares in a time that does not tell where the first difference is.
-fn same_bytes(a: &[u8], b: &[u8]) -> bool {
-    let differences = a.iter().zip(b).fold(0, |sum, (a, b)| sum | (a ^ b));
-    a.len() == b.len() && std::hint::black_box(differences) == 0
 }
 
 fn hello(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
@@ -178,7 +183,7 @@ fn hello(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) ->
     if let Some((user, password)) = credentials {
         authenticate(ctx, Some(user), password)?;
     }
-    if !ctx.session.authenticated && !ctx.settings.config.requirepass.is_empty() {
+    if ctx.session.must_authenticate(&ctx.server.acl) {
         return Err(Error::reply(
             "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO \
              <proto> AUTH <user> <pass> option can be used to authenticate the client and select \

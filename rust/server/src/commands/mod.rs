@@ -15,6 +15,7 @@
 //! A data handler may be run more than once for one command (see [`crate::road`]), so it has no effect
 //! but through its view and its reply.
 
+mod acl;
 pub(crate) mod args;
 mod bitmap;
 pub(crate) mod command;

@@ -93,6 +93,7 @@ pub(crate) const FAMILY: Family = Family::new(
         .about("Commands on the configuration.")
         .complexity("Depends on subcommand."),
         super::introspect::COMMAND,
+        super::acl::ACL,
         super::debug::DEBUG,
         admin("SHUTDOWN", shutdown, "[NOSAVE | SAVE] [NOW] [FORCE] [ABORT]")
             .operator()
@@ -181,6 +182,7 @@ fn info(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> 
         },
         storage: Storage::of(engine, stats),
         saves: server.saves.figures(server.stats.changes()),
+        denials: server.acl.denials(),
         keyspace: &keyspace,
         allocator: &*server.allocator,
         memory: server.memory.look(&*server.allocator),
@@ -238,7 +240,8 @@ fn config_set(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_
 
 fn config_rewrite(ctx: &mut Admin<'_, '_>, _: &mut Args<'_>, _: &mut Reply<'_>) -> Result<()> {
     let config = ctx.server.config.clone();
-    ctx.then = Some(work(move || config.rewrite()));
+    let users = ctx.server.acl.lines_for(&config.current(), &ctx.server.table);
+    ctx.then = Some(work(move || config.rewrite(users)));
     Ok(())
 }
 

@@ -148,6 +148,9 @@ fn run(scope: &mut Scope<'_, '_>, multi: &Multi, reply: &mut Reply<'_>) -> Resul
         let Some(entry) = scope.server.table.get(queued.command) else { continue };
         let words: Vec<&[u8]> = queued.words.iter().map(Vec::as_slice).collect();
         scope.remember = Some(position);
+        if !scope.may(entry, &words, reply) {
+            continue;
+        }
         scope.call(entry, &words, reply)?;
     }
     scope.remember = None;

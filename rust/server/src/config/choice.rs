@@ -88,6 +88,16 @@ choice! {
 }
 
 choice! {
+    /// `acl-pubsub-default`: the channels of a user that nothing was said of.
+    ChannelsByDefault {
+        /// All.
+        Allchannels = "allchannels",
+        /// None.
+        Resetchannels = "resetchannels",
+    }
+}
+
+choice! {
     /// `maxmemory-policy`.
     Policy {
         /// Least recently used keys that expire.

@@ -24,6 +24,8 @@ pub enum Part {
     Clients,
     /// What is logged.
     Logging,
+    /// The password of the default user.
+    Users,
 }
 
 /// Values of inert rows that are not Redis's defaults, as text.
@@ -75,6 +77,8 @@ pub(crate) enum Role {
     },
     /// Adds a pair to [`Config::rename_commands`]; only at start, and not shown.
     RenameCommand,
+    /// Adds a user to [`Config::users`]; only at start, and not shown.
+    User,
     /// Reads another file at this place; only at start, and not shown.
     Include,
 }
@@ -98,7 +102,7 @@ impl Directive {
     /// Whether it is shown by CONFIG GET and taken by CONFIG SET.
     pub fn is_visible(&self) -> bool {
         match self.role {
-            Role::RenameCommand | Role::Include => false,
+            Role::RenameCommand | Role::User | Role::Include => false,
             Role::Refused { harmless, .. } => harmless.is_some(),
             _ => true,
         }
@@ -106,7 +110,7 @@ impl Directive {
 
     /// Whether its value must not be shown in logs and errors.
     pub fn is_secret(&self) -> bool {
-        self.kind == Kind::Secret
+        self.kind == Kind::Secret || matches!(self.role, Role::User)
     }
 
     /// The name and the aliases.
@@ -122,7 +126,7 @@ impl Directive {
                 config.inert.0.get(self.name).cloned().unwrap_or_else(|| default.into())
             }
             Role::Refused { harmless, .. } => harmless.unwrap_or_default().into(),
-            Role::RenameCommand | Role::Include => Vec::new(),
+            Role::RenameCommand | Role::User | Role::Include => Vec::new(),
         }
     }
 
@@ -152,6 +156,17 @@ impl Directive {
                 }
                 _ => Err("wrong number of arguments".into()),
             },
+            Role::User => {
+                crate::acl::check_line(args)?;
+                let words: Vec<Vec<u8>> = args.iter().map(|word| word.to_vec()).collect();
+                if config.users.iter().any(|known| known.first() == words.first()) {
+                    return Err("Duplicate user found. A user can only be defined once in config \
+                                files"
+                        .into());
+                }
+                config.users.push(words);
+                Ok(())
+            }
             Role::Include => Err("can't be included here".into()),
         }
     }

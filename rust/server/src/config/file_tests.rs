@@ -175,8 +175,10 @@ fn errors_name_file_line_and_remedy() {
         ("rename-command FLUSHALL", ">>> 'rename-command FLUSHALL'", "wrong number of arguments"),
         // What must not be ignored.
         ("tls-port 6380", ">>> 'tls-port 6380'", "TLS is not supported"),
-        ("aclfile /etc/users.acl", "at line 1", "users are not supported"),
-        ("user default on nopass ~* +@all", "at line 1", "use requirepass"),
+        ("user bob on +nosuch", ">>> 'user (redacted)'", "'+nosuch': Unknown command"),
+        ("user bob on >secret <hidden", "at line 1", "'(redacted)': The password"),
+        ("user bob\nuser bob", "at line 2", "Duplicate user"),
+        ("user \"a b\" on x", "at line 1", "Spaces not allowed"),
         ("replicaof 10.0.0.1 6379", "at line 1", "replication is not supported"),
         ("slaveof 10.0.0.1 6379", "at line 1", "remove the line"),
         ("masterauth hidden", ">>> 'masterauth (redacted)'", "remove the line"),
@@ -191,7 +193,7 @@ fn errors_name_file_line_and_remedy() {
     }
     let missing = load(Path::new("/nowhere/a.conf")).unwrap_err().to_string();
     assert!(missing.contains("can't open config file '/nowhere/a.conf'"), "{missing}");
-    for harmless in ["tls-port 0", "replicaof no one", "cluster-enabled no", "aclfile \"\""] {
+    for harmless in ["tls-port 0", "replicaof no one", "cluster-enabled no"] {
         assert_eq!(read(harmless).unwrap().1, Vec::<String>::new());
     }
 }

@@ -115,7 +115,7 @@ fn the_file_is_replaced_whole_with_its_permissions() {
 
     let handle = Handle::new(read(&link, b"requirepass old\n"), Some(link.clone()));
     handle.set(&[(b"requirepass", b"new")], &Nobody).unwrap();
-    handle.rewrite().unwrap();
+    handle.rewrite(Some(Vec::new())).unwrap();
     assert_eq!(fs::read_to_string(&real).unwrap(), "requirepass new\n");
     assert_eq!(fs::metadata(&real).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(fs::metadata(&real).unwrap().uid() == 65534, given);
@@ -123,6 +123,32 @@ fn the_file_is_replaced_whole_with_its_permissions() {
     assert_eq!(fs::read_dir(&dir).unwrap().count(), 2, "nothing is left behind");
 
     fs::remove_dir_all(&dir).unwrap();
-    let error = handle.rewrite().unwrap_err();
+    let error = handle.rewrite(None).unwrap_err();
     assert!(error.starts_with("ERR Rewriting config file: "), "{error}");
+}
+
+#[test]
+fn lines_of_users_are_replaced_where_they_stand() {
+    let path = Path::new("/nowhere/a.conf");
+    let config = read(path, b"port 1\n");
+    let after = |old: &str, users: &[&str]| {
+        let users = users.iter().map(|line| line.as_bytes().to_vec()).collect();
+        let text = rewritten(path, &with_users(old.as_bytes(), Some(users)), &config).unwrap();
+        String::from_utf8(text).unwrap()
+    };
+    assert_eq!(after("port 1\n", &[]), "port 1\n");
+    assert_eq!(after("port 1\n", &["user bob on"]), "port 1\nuser bob on\n");
+    assert_eq!(
+        after("USER kim on\n# mine\nport 1\nuser jan off\n", &["user bob on ~a", "user kim off"]),
+        "user bob on ~a\nuser kim off\n# mine\nport 1\n"
+    );
+    assert_eq!(after("user kim on\nport 1", &[]), "port 1", "she is gone");
+    // What would not be read as it is gets quotes, also within parentheses.
+    let odd = r#"user bob on ~a"b (\x)"#.replace("\\x", r#""~a\"b""#);
+    let text = after("port 1\n", &[&odd]);
+    let users = read(path, text.as_bytes()).users;
+    let words: Vec<&[u8]> = users[0].iter().map(Vec::as_slice).collect();
+    assert_eq!([b"user".as_slice(), &words.join(&b' ')].join(&b' '), odd.as_bytes());
+    // A file of users: no line stays behind.
+    assert_eq!(with_users(b"user kim on\nport 1\n", None), b"port 1\n");
 }

@@ -3,7 +3,7 @@
 //!
 //! What a row is, and the three sorts there are, is said in [`directive`](super::directive).
 
-use super::choice::{LogLevel, Policy, Protection, Supervised, WalSyncMode};
+use super::choice::{ChannelsByDefault, LogLevel, Policy, Protection, Supervised, WalSyncMode};
 use super::directive::{Change, Directive, Inert, Part, Role};
 use super::value::{Events, Kind, OutputLimits, Percentiles, Value};
 
@@ -36,6 +36,8 @@ macro_rules! directives {
             $($(#[$doc])* pub $field: $ty,)*
             /// `rename-command`: the name in lower case, and the new one (empty: no name at all).
             pub rename_commands: Vec<(Vec<u8>, Vec<u8>)>,
+            /// `user`: the words of each line, the user's name first.
+            pub users: Vec<Vec<Vec<u8>>>,
             /// What was said to directives without effect.
             pub inert: Inert,
         }
@@ -45,6 +47,7 @@ macro_rules! directives {
                 Self {
                     $($field: $default,)*
                     rename_commands: Vec::new(),
+                    users: Vec::new(),
                     inert: Inert::default(),
                 }
             }
@@ -98,7 +101,14 @@ directives! {
     /// Whether a server without a password refuses other machines.
     "protected-mode" => protected_mode: bool = true, Bool, Free;
     /// The password of the default user; empty: none.
-    "requirepass" => requirepass: Vec<u8> = Vec::new(), Secret, Free;
+    "requirepass" => requirepass: Vec<u8> = Vec::new(), Secret, Tell(Part::Users);
+    /// The file of the users; empty: they are in the configuration.
+    "aclfile" => aclfile: String = String::new(), Text, Fixed;
+    /// The channels of a new user.
+    "acl-pubsub-default" => acl_pubsub_default: ChannelsByDefault = ChannelsByDefault::Resetchannels,
+        Choice(ChannelsByDefault::NAMES), Free;
+    /// How many refusals ACL LOG holds.
+    "acllog-max-len" => acllog_max_len: u64 = 128, Int(0, MAX), Free;
 
     // ---- Limits of the protocol ----
     /// The longest string, in bytes.
@@ -243,7 +253,6 @@ const DECORATION: &str = "it only changes how Redis looks";
 const CRASH: &str = "a crash prints its own report";
 const EXPIRY: &str = "expired keys are found by an index, not by sampling";
 const THREADS: &str = "`threads` is the number of workers";
-const USERS: &str = "there is one user: the default one, with requirepass";
 
 const REPLICA_OF: &str = "replication is not supported: remove the line, or the data would not \
                           be the copy that it asks for";
@@ -253,8 +262,6 @@ const MIN_REPLICAS: &str = "replication is not supported, so no write could ever
                             it to 0";
 const TLS_NEEDED: &str = "TLS is not supported: traffic that is to be encrypted would be in the \
                           clear; remove the line and put a TLS proxy in front";
-const ACL_NEEDED: &str = "users are not supported: the restrictions that they ask for would not \
-                          hold; remove the line and use requirepass";
 const CLUSTER_NEEDED: &str = "cluster mode is not supported: set it to no";
 const MODULE_NEEDED: &str = "modules are not supported: commands that they add would be missing; \
                              remove the line";
@@ -277,6 +284,13 @@ const OTHERS: &[Directive] = &[
         role: Role::RenameCommand,
     },
     Directive {
+        name: "user",
+        aliases: &[],
+        kind: Words,
+        change: Fixed,
+        role: Role::User,
+    },
+    Directive {
         name: "appendfsync",
         aliases: &[],
         kind: Choice(APPENDFSYNC),
@@ -287,8 +301,6 @@ const OTHERS: &[Directive] = &[
     refused("tls-port", Int(0, 65535), Free, Some("0"), TLS_NEEDED),
     refused("tls-replication", Bool, Free, Some("no"), TLS_NEEDED),
     refused("tls-cluster", Bool, Free, Some("no"), TLS_NEEDED),
-    refused("aclfile", Text, Fixed, Some(""), ACL_NEEDED),
-    refused("user", Words, Fixed, None, ACL_NEEDED),
     refused("replicaof", Words, Fixed, Some("no one"), REPLICA_OF).or(&["slaveof"]),
     refused("masterauth", Secret, Free, Some(""), MASTER_AUTH),
     refused("masteruser", Text, Free, Some(""), MASTER_AUTH),
@@ -370,8 +382,6 @@ const OTHERS: &[Directive] = &[
     inert("propagation-error-behavior", Choice(&["ignore", "panic", "panic-on-replicas"]), Free, "ignore", REPLICATION),
     inert("enable-protected-configs", Choice(Protection::NAMES), Fixed, "no", "protected directives can be set at start only"),
     inert("enable-module-command", Choice(Protection::NAMES), Fixed, "no", "modules do not exist here"),
-    inert("acllog-max-len", Int(0, MAX), Free, "128", USERS),
-    inert("acl-pubsub-default", Choice(&["allchannels", "resetchannels"]), Free, "resetchannels", USERS),
     inert("hide-user-data-from-log", Bool, Free, "no", "values of clients are never logged"),
     inert("max-new-connections-per-cycle", Int(1, INT), Free, "10", "each worker accepts what waits"),
     inert("lookahead", Int(1, INT), Free, "16", "all commands that have arrived are looked at together"),
@@ -521,8 +531,6 @@ mod tests {
             ("tls-port", &["6380"], false),
             ("replicaof", &["NO", "ONE"], true),
             ("slaveof", &["127.0.0.1", "6379"], false),
-            ("aclfile", &[""], true),
-            ("user", &["default", "on"], false),
             ("cluster-enabled", &["yes"], false),
             ("min-slaves-to-write", &["1"], false),
         ] {

@@ -86,7 +86,8 @@ fn errors_are_those_of_redis() {
     }
     assert_eq!(*handle.current(), Config::default());
     assert!(server.told.borrow().is_empty());
-    assert_eq!(handle.rewrite().unwrap_err(), "ERR The server is running without a config file");
+    let refusal = handle.rewrite(None).unwrap_err();
+    assert_eq!(refusal, "ERR The server is running without a config file");
 }
 
 #[test]
@@ -113,7 +114,12 @@ fn a_refusal_takes_everything_back() {
     );
     assert_eq!(
         *server.told.borrow(),
-        [(Part::Listeners, 7000, 5), (Part::Listeners, 6379, 10_000)]
+        [
+            (Part::Listeners, 7000, 5),
+            (Part::Users, 7000, 5),
+            (Part::Users, 6379, 10_000),
+            (Part::Listeners, 6379, 10_000)
+        ]
     );
     assert_eq!(*handle.current(), Config::default());
 }

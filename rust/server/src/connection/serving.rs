@@ -293,7 +293,7 @@ impl Serving {
         settings: &Settings,
         slots: &mut Slots,
     ) -> Ahead {
-        let authenticated = self.session.authenticated || settings.config.requirepass.is_empty();
+        let authenticated = !self.session.must_authenticate(&worker.server.acl);
         let limits = Limits { max_bulk_len: settings.config.proto_max_bulk_len, authenticated };
         // What a client may send changes when it authenticates.
         let most = if authenticated { AHEAD } else { 1 };

@@ -150,6 +150,10 @@ pub(super) const SECTIONS: &[Section] = &[
         ("total_error_replies", |s| s.totals.error_replies.into()),
         ("total_reads_processed", |s| s.totals.reads_processed.into()),
         ("total_writes_processed", |s| s.totals.writes_processed.into()),
+        ("acl_access_denied_auth", |s| s.denials.auth.into()),
+        ("acl_access_denied_cmd", |s| s.denials.commands.into()),
+        ("acl_access_denied_key", |s| s.denials.keys.into()),
+        ("acl_access_denied_channel", |s| s.denials.channels.into()),
     ]},
     Section { title: "Replication", shown: Shown::Always, lines: none, figures: &[
         ("role", |_| "master".into()),

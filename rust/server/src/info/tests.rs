@@ -26,6 +26,7 @@ fn with(totals: &Totals, ask: &[&str]) -> String {
         clients: Clients { connected: 3, ..Clients::default() },
         storage: Storage { log_appended: 100, log_synced: 90, ..Storage::default() },
         saves: Saves { changes: 4, ..Saves::default() },
+        denials: Denials { keys: 3, ..Denials::default() },
         keyspace: &[
             Database { index: 0, keys: 5, expires: 2, avg_ttl_ms: 77 },
             Database { index: 3, keys: 0, expires: 0, avg_ttl_ms: 0 },

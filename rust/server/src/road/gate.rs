@@ -1,6 +1,7 @@
 //! The gates: may this client call this now?
 
 use super::Turn;
+use crate::acl::Context;
 use crate::commands::{Flags, Handler, args::wrong_number};
 use crate::config::{Config, Protection};
 use crate::session::Session;
@@ -81,15 +82,18 @@ fn refusal(
     if entry.flags.has(Flags::DEBUG) && !may_debug(config, session) {
         return Some(DEBUG_REFUSED.as_bytes().into());
     }
-    if !session.authenticated && !config.requirepass.is_empty() && !entry.flags.has(Flags::NO_AUTH)
-    {
+    if session.must_authenticate(&turn.server.acl) && !entry.flags.has(Flags::NO_AUTH) {
         return Some(NOAUTH.as_bytes().into());
-    }
-    if session.only_subscribes() && !entry.flags.has(Flags::SUBSCRIBER) {
-        return Some(only_subscribes(&entry.name).into_bytes().into());
     }
     if session.multi.is_some() && entry.flags.has(Flags::NO_MULTI) {
         return Some(NOT_IN_MULTI.as_bytes().into());
+    }
+    let context = if session.multi.is_some() { Context::Multi } else { Context::TopLevel };
+    if let Err(denied) = turn.server.may(session, entry, words, context, turn.now_ms) {
+        return Some(denied.reply(session.user.name(), &entry.name, context).into());
+    }
+    if session.only_subscribes() && !entry.flags.has(Flags::SUBSCRIBER) {
+        return Some(only_subscribes(&entry.name).into_bytes().into());
     }
     let grows = entry.flags.has(Flags::GROWS)
         || entry.flags.has(Flags::QUEUE) && session.multi.as_ref().is_some_and(|m| m.grows());

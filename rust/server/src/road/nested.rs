@@ -4,6 +4,7 @@
 //! staged nothing; those before it stay.
 
 use super::{Admin, Once, Settings, Then, arguments, keys, refuse};
+use crate::acl::Context;
 use crate::commands::{Flags, Handler};
 use crate::effects::{Effects, Published};
 use crate::server::Shared;
@@ -44,6 +45,8 @@ struct Answered {
     db: u32,
     proto: Proto,
     published: Vec<Published>,
+    /// The user may not call it.
+    is_refused: bool,
 }
 
 impl Scope<'_, '_> {
@@ -80,6 +83,36 @@ impl Scope<'_, '_> {
         let error = if failed { reply.since(mark).to_vec() } else { Vec::new() };
         self.session.nested.push(Nested { command: entry.id, nanos, error });
         Ok(())
+    }
+
+    /// Whether the user may still call a queued command; if not, the reply is written. However often the
+    /// whole is put back, a refusal is logged once, and stays.
+    pub(crate) fn may(&mut self, entry: &Entry, words: &[&[u8]], reply: &mut Reply<'_>) -> bool {
+        if self.session.user.may_all() {
+            return true;
+        }
+        if let Some(answered) = self.answered() {
+            if answered.is_refused {
+                reply.raw(&answered.bytes);
+            }
+            return !answered.is_refused;
+        }
+        let now_ms = self.once.now_ms;
+        match self.server.may(self.session, entry, words, Context::Multi, now_ms) {
+            Ok(()) => true,
+            Err(denied) => {
+                let mark = reply.mark();
+                reply.error_bytes(&denied.exec_reply());
+                self.remember(Answered {
+                    bytes: reply.since(mark).to_vec(),
+                    db: self.session.db,
+                    proto: self.session.proto,
+                    published: Vec::new(),
+                    is_refused: true,
+                });
+                false
+            }
+        }
     }
 
     fn on_data(&mut self, entry: &Entry, words: &[&[u8]], reply: &mut Reply<'_>) -> Result<()> {
@@ -159,7 +192,7 @@ impl Scope<'_, '_> {
         self.effects.append(effects);
         let (db, proto) = (self.session.db, self.session.proto);
         let bytes = reply.since(mark).to_vec();
-        self.remember(Answered { bytes, db, proto, published });
+        self.remember(Answered { bytes, db, proto, published, is_refused: false });
         reply.set_proto(proto);
         self.select(db);
         Ok(())

@@ -41,6 +41,9 @@ fn spec(spec: &KeySpec) -> String {
 
 /// Facts in which a later Redis differs from 7.0.15, or in which we differ on purpose: name and why.
 const DIFFERENT: &[(&str, &str)] = &[
+    ("acl deluser", "7.2 has it sent to all nodes"),
+    ("acl save", "7.2 has it sent to all nodes"),
+    ("acl setuser", "7.2 has it sent to all nodes"),
     ("client", "SETINFO and NO-TOUCH are of 7.2"),
     ("debug", "its subcommands are entries of their own"),
     ("msetnx", "7.2 took its tips away: it does not work across slots"),

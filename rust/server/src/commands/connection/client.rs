@@ -1,5 +1,6 @@
 //! CLIENT: what the server knows of its clients, and what a client tells of itself.
 
+use crate::acl::User;
 use crate::commands::command::HELP;
 use crate::commands::{Args, Command, admin, container};
 use crate::road::{Admin, Then};
@@ -190,6 +191,7 @@ struct Filter<'a> {
     kind: Option<Type>,
     address: Option<&'a [u8]>,
     local_address: Option<&'a [u8]>,
+    user: Option<Arc<User>>,
     max_age_s: Option<u64>,
     skip_me: bool,
 }
@@ -200,6 +202,7 @@ impl Filter<'_> {
             && self.kind.is_none_or(|kind| kind.fits(client))
             && self.address.is_none_or(|address| address == client.address.as_bytes())
             && self.local_address.is_none_or(|address| address == client.local_address.as_bytes())
+            && self.user.as_ref().is_none_or(|user| Arc::ptr_eq(user, &client.user.lock()))
             && self.max_age_s.is_none_or(|s| now_ms.saturating_sub(client.since_ms) / 1000 >= s)
             && !(self.skip_me && client.id == me)
     }
@@ -225,11 +228,11 @@ fn kill(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> 
         } else if args.option("TYPE") {
             filter.kind = Some(type_of(args.next()?)?);
         } else if args.option("USER") {
-            let user = args.next()?;
-            if user != b"default" {
-                let user = String::from_utf8_lossy(user);
-                return Err(Error::reply(format!("ERR No such user '{user}'")));
-            }
+            let name = args.next()?;
+            filter.user = Some(ctx.server.acl.get(name).ok_or_else(|| {
+                let name = String::from_utf8_lossy(name);
+                Error::reply(format!("ERR No such user '{name}'"))
+            })?);
         } else if args.option("ADDR") {
             filter.address = Some(args.next()?);
         } else if args.option("LADDR") {
