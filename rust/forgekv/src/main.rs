@@ -56,6 +56,7 @@ fn run() -> Result<ExitCode, String> {
 }
 
 fn main() -> ExitCode {
+    forgekv_server::tls::install_provider();
     match run() {
         Ok(code) => code,
         Err(why) => {

@@ -117,6 +117,7 @@ pub(crate) fn serve(startup: &Startup) -> Result<ExitCode, String> {
     tracing::info!("Server initialized");
     let mut doors: Vec<String> =
         server.addresses().iter().map(|address| format!("tcp {address}")).collect();
+    doors.extend(server.tls_addresses().iter().map(|address| format!("tls {address}")));
     doors.extend(unix_socket.map(|path| format!("unix {}", path.display())));
     tracing::info!("Ready to accept connections on {}", doors.join(", "));
     notify(supervised, "READY=1");

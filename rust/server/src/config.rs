@@ -24,14 +24,18 @@ mod flags;
 pub mod machine;
 mod rewrite;
 mod table;
+mod tls;
 mod value;
 
-pub use choice::{ChannelsByDefault, LogLevel, Policy, Protection, Supervised, WalSyncMode};
+pub use choice::{
+    ChannelsByDefault, ClientCertificates, LogLevel, Policy, Protection, Supervised, WalSyncMode,
+};
 pub use directive::{Inert, Part};
 pub use file::{ConfigError, Loaded};
 pub use flags::{Invocation, Startup, help};
 pub(crate) use rewrite::replace as replace_file;
 pub use table::Config;
+pub use tls::{CipherSuites, TlsProtocols};
 pub use value::{Events, OutputLimit, OutputLimits, Percentiles};
 
 use directive::{Change, Directive, Role};

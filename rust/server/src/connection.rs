@@ -7,6 +7,7 @@ use crate::config::Config;
 use crate::pubsub::Encoded;
 use crate::road::Done;
 use crate::session::{Client, Session};
+use crate::tls;
 use crate::worker::Worker;
 use forgekv_base::clock;
 use serving::Serving;
@@ -27,16 +28,19 @@ pub(crate) use serving::Slots;
 /// A socket that the listener has accepted.
 pub(crate) enum Socket {
     Tcp(std::net::TcpStream),
+    Tls(std::net::TcpStream, Arc<rustls::ServerConfig>),
     Unix(std::os::unix::net::UnixStream),
 }
 
 enum ReadHalf {
     Tcp(tcp::OwnedReadHalf),
+    Tls(tls::Reading),
     Unix(unix::OwnedReadHalf),
 }
 
 enum WriteHalf {
     Tcp(tcp::OwnedWriteHalf),
+    Tls(Rc<tls::Encrypted>),
     Unix(unix::OwnedWriteHalf),
 }
 
@@ -44,6 +48,7 @@ impl WriteHalf {
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             WriteHalf::Tcp(half) => half.try_write(bytes),
+            WriteHalf::Tls(half) => half.try_write(bytes),
             WriteHalf::Unix(half) => half.try_write(bytes),
         }
     }
@@ -51,8 +56,22 @@ impl WriteHalf {
     async fn writable(&self) -> io::Result<()> {
         match self {
             WriteHalf::Tcp(half) => half.writable().await,
+            WriteHalf::Tls(half) => half.writable().await,
             WriteHalf::Unix(half) => half.writable().await,
         }
+    }
+
+    /// Sends what it has taken and the socket has not; true when that is all.
+    fn flush(&self) -> io::Result<bool> {
+        match self {
+            WriteHalf::Tls(half) => half.flush(),
+            _ => Ok(true),
+        }
+    }
+
+    /// Whether it has taken something that the socket has not.
+    fn holds_back(&self) -> bool {
+        matches!(self, WriteHalf::Tls(half) if half.holds_back())
     }
 
     /// Ends both directions, so that the reading side notices.
@@ -61,6 +80,7 @@ impl WriteHalf {
             WriteHalf::Tcp(half) => {
                 socket2::SockRef::from(half.as_ref()).shutdown(std::net::Shutdown::Both)
             }
+            WriteHalf::Tls(half) => half.shut(),
             WriteHalf::Unix(half) => {
                 socket2::SockRef::from(half.as_ref()).shutdown(std::net::Shutdown::Both)
             }
@@ -105,6 +125,10 @@ pub(crate) fn start(
             let (read, write) = TcpStream::from_std(stream)?.into_split();
             (ReadHalf::Tcp(read), WriteHalf::Tcp(write))
         }
+        Socket::Tls(stream, config) => {
+            let both = tls::Encrypted::new(stream, config)?;
+            (ReadHalf::Tls(tls::Reading(both.clone())), WriteHalf::Tls(both))
+        }
         Socket::Unix(stream) => {
             let (read, write) = UnixStream::from_std(stream)?.into_split();
             (ReadHalf::Unix(read), WriteHalf::Unix(write))
@@ -127,6 +151,7 @@ pub(crate) fn start(
     let serving = Serving::new(worker, &connection, session);
     match read {
         ReadHalf::Tcp(read) => tokio::task::spawn_local(serving.run(read)),
+        ReadHalf::Tls(read) => tokio::task::spawn_local(serving.run(read)),
         ReadHalf::Unix(read) => tokio::task::spawn_local(serving.run(read)),
     };
     Ok(connection)
@@ -220,7 +245,7 @@ impl Connection {
     }
 
     pub(crate) fn has_output(&self) -> bool {
-        !self.output.borrow().is_empty()
+        !self.output.borrow().is_empty() || self.socket.holds_back()
     }
 
     /// Sends what there is. What the socket does not take now is sent by a task of its own.
@@ -240,8 +265,8 @@ impl Connection {
     fn send_some(&self, worker: &Worker) -> bool {
         let mut output = self.output.borrow_mut();
         let mut done = 0;
-        let mut open = true;
-        while done < output.len() {
+        let mut open = self.socket.flush().is_ok();
+        while open && done < output.len() {
             match self.socket.try_write(output.get(done..).unwrap_or_default()) {
                 Ok(n) => {
                     worker.stats.writes_processed.add(1);
@@ -263,7 +288,7 @@ impl Connection {
             output.drain(..done);
         }
         self.client.output_bytes.store(output.len() as u64, Relaxed);
-        output.is_empty()
+        output.is_empty() && !(open && self.socket.holds_back())
     }
 
     async fn send_rest(self: Rc<Self>, worker: Rc<Worker>) {

@@ -15,6 +15,7 @@ mod saves;
 mod server;
 mod session;
 mod table;
+pub mod tls;
 mod transaction;
 mod waiting;
 mod watch;

@@ -36,6 +36,8 @@ pub(crate) struct Listeners {
     thread: Option<JoinHandle<()>>,
     /// Where TCP clients can connect.
     pub(crate) addresses: Vec<SocketAddr>,
+    /// Where they can with TLS.
+    pub(crate) tls_addresses: Vec<SocketAddr>,
 }
 
 impl std::fmt::Debug for Listeners {
@@ -46,6 +48,7 @@ impl std::fmt::Debug for Listeners {
 
 enum Listener {
     Tcp(std::net::TcpListener),
+    Tls(std::net::TcpListener),
     Unix(std::os::unix::net::UnixListener, String),
 }
 
@@ -60,13 +63,17 @@ impl Listeners {
         stats: Arc<WorkerStats>,
     ) -> io::Result<Listeners> {
         let mut listeners = Vec::new();
-        let mut addresses = Vec::new();
-        if config.port != 0 {
-            for name in &config.bind {
-                for listener in bind(name, config)? {
-                    addresses.push(listener.local_addr()?);
-                    listeners.push(Listener::Tcp(listener));
-                }
+        let (mut addresses, mut tls_addresses) = (Vec::new(), Vec::new());
+        for name in config.bind.iter().filter(|_| config.port != 0) {
+            for listener in bind(name, config.port, config)? {
+                addresses.push(listener.local_addr()?);
+                listeners.push(Listener::Tcp(listener));
+            }
+        }
+        for name in config.bind.iter().filter(|_| config.tls_port != 0) {
+            for listener in bind(name, config.tls_port, config)? {
+                tls_addresses.push(listener.local_addr()?);
+                listeners.push(Listener::Tls(listener));
             }
         }
         if !config.unixsocket.is_empty() {
@@ -92,7 +99,7 @@ impl Listeners {
                 Err(e) => tracing::error!("nobody can be let in: {e}"),
             }
         })?;
-        Ok(Listeners { stop, thread: Some(thread), addresses })
+        Ok(Listeners { stop, thread: Some(thread), addresses, tls_addresses })
     }
 
     /// Stops accepting and closes the sockets.
@@ -113,7 +120,7 @@ impl Drop for Listeners {
 }
 
 /// Opens what one word of `bind` names.
-fn bind(name: &str, config: &Config) -> io::Result<Vec<std::net::TcpListener>> {
+fn bind(name: &str, port: u16, config: &Config) -> io::Result<Vec<std::net::TcpListener>> {
     let (is_optional, host) = match name.strip_prefix('-') {
         Some(host) => (true, host),
         None => (false, name),
@@ -121,13 +128,13 @@ fn bind(name: &str, config: &Config) -> io::Result<Vec<std::net::TcpListener>> {
     let failed = |e: io::Error| {
         io::Error::new(
             e.kind(),
-            format!("Failed listening on port {} (TCP), aborting. {host}: {e}", config.port),
+            format!("Failed listening on port {port} (TCP), aborting. {host}: {e}"),
         )
     };
     let addresses: Vec<SocketAddr> = match host {
-        "*" => vec![SocketAddr::new(IpAddr::from([0; 4]), config.port)],
-        "::*" => vec![SocketAddr::new(IpAddr::from([0; 16]), config.port)],
-        host => match (host, config.port).to_socket_addrs() {
+        "*" => vec![SocketAddr::new(IpAddr::from([0; 4]), port)],
+        "::*" => vec![SocketAddr::new(IpAddr::from([0; 16]), port)],
+        host => match (host, port).to_socket_addrs() {
             Ok(found) => found.collect(),
             Err(_) if is_optional => return Ok(Vec::new()),
             Err(e) => return Err(failed(e)),
@@ -188,7 +195,8 @@ struct Door {
 impl Door {
     async fn watch(self: Arc<Self>, listener: Listener) {
         let ended = match listener {
-            Listener::Tcp(listener) => self.watch_tcp(listener).await,
+            Listener::Tcp(listener) => self.watch_tcp(listener, false).await,
+            Listener::Tls(listener) => self.watch_tcp(listener, true).await,
             Listener::Unix(listener, path) => self.watch_unix(listener, path).await,
         };
         if let Err(e) = ended {
@@ -196,11 +204,11 @@ impl Door {
         }
     }
 
-    async fn watch_tcp(&self, listener: std::net::TcpListener) -> io::Result<()> {
+    async fn watch_tcp(&self, listener: std::net::TcpListener, tls: bool) -> io::Result<()> {
         let listener = TcpListener::from_std(listener)?;
         loop {
             let admitted = match listener.accept().await {
-                Ok((stream, peer)) => stream.into_std().and_then(|s| self.admit_tcp(s, peer)),
+                Ok((stream, peer)) => stream.into_std().and_then(|s| self.admit_tcp(s, peer, tls)),
                 Err(e) => Err(e),
             };
             self.calm(admitted).await;
@@ -230,14 +238,21 @@ impl Door {
         }
     }
 
-    fn admit_tcp(&self, mut stream: std::net::TcpStream, peer: SocketAddr) -> io::Result<()> {
+    fn admit_tcp(
+        &self,
+        mut stream: std::net::TcpStream,
+        peer: SocketAddr,
+        tls: bool,
+    ) -> io::Result<()> {
         let config = self.server.config.current();
+        // Who waits for a handshake can't read a text: the connection just ends.
+        let text = |text: &'static [u8]| if tls { &b""[..] } else { text };
         let is_local = peer.ip().to_canonical().is_loopback();
         if config.protected_mode && self.server.acl.is_open() && !is_local {
-            return self.turn_away(&mut stream, PROTECTED);
+            return self.turn_away(&mut stream, text(PROTECTED));
         }
         if self.server.clients.count() >= config.maxclients as usize {
-            return self.turn_away(&mut stream, MAX_CLIENTS);
+            return self.turn_away(&mut stream, text(MAX_CLIENTS));
         }
         stream.set_nodelay(true)?;
         if config.tcp_keepalive > 0 {
@@ -250,8 +265,16 @@ impl Door {
         }
         let local = stream.local_addr()?;
         let descriptor = stream.as_raw_fd();
+        let socket = match tls {
+            false => Socket::Tcp(stream),
+            true => match self.server.tls() {
+                Some(config) => Socket::Tls(stream, config),
+                // The configuration is being changed.
+                None => return self.turn_away(&mut stream, b""),
+            },
+        };
         self.hand_over(
-            Socket::Tcp(stream),
+            socket,
             Newcomer {
                 address: peer.to_string(),
                 local_address: local.to_string(),

@@ -15,6 +15,7 @@ use crate::pubsub::PubSub;
 use crate::saves::Saves;
 use crate::session::Clients;
 use crate::table::Table;
+use crate::tls;
 use crate::waiting::Waiting;
 use crate::watch::Watches;
 use crate::worker::{self, Mail, Mailbox};
@@ -63,6 +64,8 @@ pub enum StartError {
     Commands(String),
     /// The users.
     Users(String),
+    /// Certificates and keys.
+    Tls(String),
 }
 
 impl std::fmt::Display for StartError {
@@ -72,6 +75,7 @@ impl std::fmt::Display for StartError {
             StartError::System(e) => e.fmt(f),
             StartError::Commands(why) => write!(f, "the commands: {why}"),
             StartError::Users(why) => write!(f, "the users: {why}"),
+            StartError::Tls(why) => write!(f, "the TLS configuration: {why}"),
         }
     }
 }
@@ -107,6 +111,7 @@ pub(crate) struct Shared {
     /// Workers that have let go of the store that is being closed.
     pub(crate) released: AtomicUsize,
     listeners: Mutex<Option<Listeners>>,
+    tls: Mutex<Option<Arc<rustls::ServerConfig>>>,
     stopping: Mutex<bool>,
     stop: Condvar,
 }
@@ -138,6 +143,7 @@ impl Server {
         let Setup { config, config_file, allocator, disk, set_log_level } = setup;
         let table = Table::build(&config.rename_commands).map_err(StartError::Commands)?;
         let acl = Acl::new(&config, &table).map_err(StartError::Users)?;
+        let tls = tls_for(&config).map_err(StartError::Tls)?;
         if let Err(room) = machine::allow_clients(config.maxclients) {
             tracing::warn!(
                 "there are descriptors for {room} clients only, not for maxclients {}: raise the \
@@ -173,6 +179,7 @@ impl Server {
             store_opened: Notify::new(),
             released: AtomicUsize::new(0),
             listeners: Mutex::new(None),
+            tls: Mutex::new(tls),
             stopping: Mutex::new(false),
             stop: Condvar::new(),
         });
@@ -215,6 +222,11 @@ impl Server {
     /// Where TCP clients can connect.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.shared.listeners.lock().as_ref().map_or_else(Vec::new, |l| l.addresses.clone())
+    }
+
+    /// Where TCP clients can connect with TLS.
+    pub fn tls_addresses(&self) -> Vec<SocketAddr> {
+        self.shared.listeners.lock().as_ref().map_or_else(Vec::new, |l| l.tls_addresses.clone())
     }
 
     /// Something to stop it with.
@@ -279,6 +291,11 @@ impl Shared {
     /// The data; `None` while it is being opened again.
     pub(crate) fn store(&self) -> Option<Store> {
         self.store.lock().clone()
+    }
+
+    /// What encrypted connections begin with; `None` if there are none.
+    pub(crate) fn tls(&self) -> Option<Arc<rustls::ServerConfig>> {
+        self.tls.lock().clone()
     }
 
     pub(crate) async fn wait_for_store(&self) -> Store {
@@ -386,6 +403,7 @@ impl Apply for Arc<Shared> {
                 (self.set_log_level)(new.loglevel);
                 Ok(())
             }
+            Part::Tls => encrypt_again(self, new),
             Part::Users => {
                 self.acl.default_user().set_password(&new.requirepass);
                 Ok(())
@@ -394,9 +412,25 @@ impl Apply for Arc<Shared> {
     }
 }
 
+/// What encrypted connections begin with, if there are to be any.
+fn tls_for(config: &Config) -> Result<Option<Arc<rustls::ServerConfig>>, String> {
+    if config.tls_port == 0 { Ok(None) } else { tls::server_config(config).map(Some) }
+}
+
+/// Reads certificates and keys as `new` says; connections that are there stay as they are.
+fn encrypt_again(shared: &Arc<Shared>, new: &Config) -> Result<(), String> {
+    let made = tls_for(new).map_err(|why| {
+        tracing::warn!("{why}");
+        String::from("Unable to update TLS configuration. Check server logs.")
+    })?;
+    *shared.tls.lock() = made;
+    Ok(())
+}
+
 /// Listens where `new` says. The old sockets go first, since the new ones may want the same address.
 fn listen_again(shared: &Arc<Shared>, old: &Config, new: &Config) -> Result<(), String> {
     let Some(stats) = shared.stats.worker(shared.mailboxes.len()) else { return Ok(()) };
+    encrypt_again(shared, new)?;
     let mut listeners = shared.listeners.lock();
     drop(listeners.take());
     match Listeners::open(new, shared, stats.clone()) {
@@ -406,6 +440,9 @@ fn listen_again(shared: &Arc<Shared>, old: &Config, new: &Config) -> Result<(), 
         }
         Err(e) => {
             tracing::warn!("{e}");
+            if let Err(e) = encrypt_again(shared, old) {
+                tracing::error!("{e}");
+            }
             match Listeners::open(old, shared, stats) {
                 Ok(open) => *listeners = Some(open),
                 Err(e) => tracing::error!("no socket listens any more: {e}"),

@@ -63,10 +63,10 @@ impl Denied {
     pub(crate) fn reply(self, user: &[u8], command: &str, context: Context) -> Vec<u8> {
         match (self, context) {
             (Denied::SortBy, _) => {
-                b"ERR BY option of SORT denied due to insufficient ACL permissions".to_vec()
+                b"ERR BY option of SORT denied due to insufficient ACL permissions.".to_vec()
             }
             (Denied::SortGet, _) => {
-                b"ERR GET option of SORT denied due to insufficient ACL permissions".to_vec()
+                b"ERR GET option of SORT denied due to insufficient ACL permissions.".to_vec()
             }
             (_, Context::Lua) => {
                 let mut text = b"ERR ACL failure in script: ".to_vec();

@@ -98,6 +98,18 @@ choice! {
 }
 
 choice! {
+    /// `tls-auth-clients`: whether clients have to show a certificate.
+    ClientCertificates {
+        /// They are not asked.
+        No = "no",
+        /// They are not let in without.
+        Yes = "yes",
+        /// One that is shown has to be good.
+        Optional = "optional",
+    }
+}
+
+choice! {
     /// `maxmemory-policy`.
     Policy {
         /// Least recently used keys that expire.

@@ -14,7 +14,7 @@ use super::value::Kind;
 /// read when they matter name none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
-    /// The sockets that accept connections: `bind`, `port`.
+    /// The sockets that accept connections: `bind`, `port`, `tls-port`.
     Listeners,
     /// When the log is synced.
     Durability,
@@ -26,6 +26,8 @@ pub enum Part {
     Logging,
     /// The password of the default user.
     Users,
+    /// Certificates and keys.
+    Tls,
 }
 
 /// Values of inert rows that are not Redis's defaults, as text.

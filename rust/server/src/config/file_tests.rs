@@ -174,7 +174,11 @@ fn errors_name_file_line_and_remedy() {
         ("save 1", ">>> 'save 1'", "Invalid save parameters"),
         ("rename-command FLUSHALL", ">>> 'rename-command FLUSHALL'", "wrong number of arguments"),
         // What must not be ignored.
-        ("tls-port 6380", ">>> 'tls-port 6380'", "TLS is not supported"),
+        ("tls-key-file-pass hidden", ">>> 'tls-key-file-pass (redacted)'", "decrypt the key file"),
+        ("tls-protocols \"TLSv1.1 TLSv1.2\"", "at line 1", "'TLSv1.1' can't be offered"),
+        ("tls-ciphers HIGH", "at line 1", "'HIGH' can't be offered: name some of ECDHE"),
+        ("tls-ciphersuites TLS_AES_128_CCM_SHA256", "at line 1", "can't be offered"),
+        ("tls-replication yes", "at line 1", "remove the line"),
         ("user bob on +nosuch", ">>> 'user (redacted)'", "'+nosuch': Unknown command"),
         ("user bob on >secret <hidden", "at line 1", "'(redacted)': The password"),
         ("user bob\nuser bob", "at line 2", "Duplicate user"),

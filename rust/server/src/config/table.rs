@@ -3,8 +3,11 @@
 //!
 //! What a row is, and the three sorts there are, is said in [`directive`](super::directive).
 
-use super::choice::{ChannelsByDefault, LogLevel, Policy, Protection, Supervised, WalSyncMode};
+use super::choice::{
+    ChannelsByDefault, ClientCertificates, LogLevel, Policy, Protection, Supervised, WalSyncMode,
+};
 use super::directive::{Change, Directive, Inert, Part, Role};
+use super::tls::{CipherSuites, TlsProtocols};
 use super::value::{Events, Kind, OutputLimits, Percentiles, Value};
 
 /// Whether two spellings name one directive: case does not matter, nor `_` for `-`.
@@ -109,6 +112,35 @@ directives! {
         Choice(ChannelsByDefault::NAMES), Free;
     /// How many refusals ACL LOG holds.
     "acllog-max-len" => acllog_max_len: u64 = 128, Int(0, MAX), Free;
+
+    // ---- TLS ----
+    /// The port of encrypted connections; 0: none.
+    "tls-port" => tls_port: u16 = 0, Int(0, 65535), Tell(Part::Listeners);
+    /// The file of the server's certificate, and of those between it and its authority.
+    "tls-cert-file" => tls_cert_file: String = String::new(), Text, Tell(Part::Tls);
+    /// The file of its key.
+    "tls-key-file" => tls_key_file: String = String::new(), Text, Tell(Part::Tls);
+    /// The file of the authorities from which certificates of clients come.
+    "tls-ca-cert-file" => tls_ca_cert_file: String = String::new(), Text, Tell(Part::Tls);
+    /// A directory of such files.
+    "tls-ca-cert-dir" => tls_ca_cert_dir: String = String::new(), Text, Tell(Part::Tls);
+    /// Whether clients have to show a certificate.
+    "tls-auth-clients" => tls_auth_clients: ClientCertificates = ClientCertificates::Yes,
+        Choice(ClientCertificates::NAMES), Tell(Part::Tls);
+    /// Which versions of TLS are offered; empty: all that are safe.
+    "tls-protocols" => tls_protocols: TlsProtocols = TlsProtocols::default(), Words, Tell(Part::Tls);
+    /// Cipher suites of TLS 1.2.
+    "tls-ciphers" => tls_ciphers: CipherSuites = CipherSuites::default(),
+        Kind::Ciphers(crate::tls::SUITES_12), Tell(Part::Tls);
+    /// Cipher suites of TLS 1.3.
+    "tls-ciphersuites" => tls_ciphersuites: CipherSuites = CipherSuites::default(),
+        Kind::Ciphers(crate::tls::SUITES_13), Tell(Part::Tls);
+    /// Whether the order of the server's suites counts, not of the client's.
+    "tls-prefer-server-ciphers" => tls_prefer_server_ciphers: bool = false, Bool, Tell(Part::Tls);
+    /// Whether a client that comes again can go on with its session.
+    "tls-session-caching" => tls_session_caching: bool = true, Bool, Tell(Part::Tls);
+    /// How many sessions are remembered for that.
+    "tls-session-cache-size" => tls_session_cache_size: u32 = 20_480, Int(0, INT), Tell(Part::Tls);
 
     // ---- Limits of the protocol ----
     /// The longest string, in bytes.
@@ -243,7 +275,11 @@ const RDB: &str = "RDB files are written on request only: every write is in the 
 const AOF: &str = "the log is always kept and compacted; see wal_sync_mode";
 const REPLICATION: &str = "there is no replication";
 const CLUSTER: &str = "cluster mode does not exist here";
-const TLS: &str = "TLS does not exist here";
+const TLS_OUT: &str = "there is no replication, so no connection is made from here";
+const TLS_KEYS: &str = "keys are agreed on with elliptic curves only";
+const TLS_AGE: &str = "TLS sessions are forgotten by their number, not by their age";
+const TLS_PASS: &str = "encrypted keys are not supported: decrypt the key file (openssl pkey -in OLD \
+                        -out NEW) and remove the line";
 const ALLOCATOR: &str = "memory is laid out differently";
 const LAZY: &str = "deleting is always cheap and always lazy";
 const EVICTION: &str = "nothing is evicted: data that is not in memory is on disk";
@@ -260,8 +296,7 @@ const MASTER_AUTH: &str = "replication is not supported, so there is no primary 
                            remove the line";
 const MIN_REPLICAS: &str = "replication is not supported, so no write could ever be accepted: set \
                             it to 0";
-const TLS_NEEDED: &str = "TLS is not supported: traffic that is to be encrypted would be in the \
-                          clear; remove the line and put a TLS proxy in front";
+const TLS_NEEDED: &str = "replication and cluster are not supported: remove the line";
 const CLUSTER_NEEDED: &str = "cluster mode is not supported: set it to no";
 const MODULE_NEEDED: &str = "modules are not supported: commands that they add would be missing; \
                              remove the line";
@@ -298,7 +333,7 @@ const OTHERS: &[Directive] = &[
         role: Role::Derived { get: get_appendfsync, set: set_appendfsync },
     },
     // ---- Refused ----
-    refused("tls-port", Int(0, 65535), Free, Some("0"), TLS_NEEDED),
+    refused("tls-key-file-pass", Secret, Free, Some(""), TLS_PASS),
     refused("tls-replication", Bool, Free, Some("no"), TLS_NEEDED),
     refused("tls-cluster", Bool, Free, Some("no"), TLS_NEEDED),
     refused("replicaof", Words, Fixed, Some("no one"), REPLICA_OF).or(&["slaveof"]),
@@ -427,25 +462,13 @@ const OTHERS: &[Directive] = &[
     inert("cluster-slot-stats-enabled", Bool, Free, "no", CLUSTER),
     inert("cluster-announce-human-nodename", Text, Free, "", CLUSTER),
     inert("cluster-preferred-endpoint-type", Choice(&["ip", "hostname", "unknown-endpoint"]), Free, "ip", CLUSTER),
-    // ---- Inert: what configures a TLS port that is not there ----
-    inert("tls-cert-file", Text, Free, "", TLS),
-    inert("tls-key-file", Text, Free, "", TLS),
-    inert("tls-key-file-pass", Secret, Free, "", TLS),
-    inert("tls-client-cert-file", Text, Free, "", TLS),
-    inert("tls-client-key-file", Text, Free, "", TLS),
-    inert("tls-client-key-file-pass", Secret, Free, "", TLS),
-    inert("tls-dh-params-file", Text, Free, "", TLS),
-    inert("tls-ca-cert-file", Text, Free, "", TLS),
-    inert("tls-ca-cert-dir", Text, Free, "", TLS),
-    inert("tls-auth-clients", Choice(&["no", "yes", "optional"]), Free, "yes", TLS),
-    inert("tls-protocols", Text, Free, "", TLS),
-    inert("tls-ciphers", Text, Free, "", TLS),
-    inert("tls-ciphersuites", Text, Free, "", TLS),
-    inert("tls-prefer-server-ciphers", Bool, Free, "no", TLS),
-    inert("max-new-tls-connections-per-cycle", Int(1, INT), Free, "1", TLS),
-    inert("tls-session-caching", Bool, Free, "yes", TLS),
-    inert("tls-session-cache-size", Int(0, INT), Free, "20480", TLS),
-    inert("tls-session-cache-timeout", Int(0, INT), Free, "300", TLS),
+    // ---- Inert: TLS ----
+    inert("tls-client-cert-file", Text, Free, "", TLS_OUT),
+    inert("tls-client-key-file", Text, Free, "", TLS_OUT),
+    inert("tls-client-key-file-pass", Secret, Free, "", TLS_OUT),
+    inert("tls-dh-params-file", Text, Free, "", TLS_KEYS),
+    inert("max-new-tls-connections-per-cycle", Int(1, INT), Free, "1", "each worker accepts what waits"),
+    inert("tls-session-cache-timeout", Int(0, INT), Free, "300", TLS_AGE),
 ];
 
 const SHUTDOWN: Kind = Flags(&["default", "save", "nosave", "now", "force"]);
@@ -527,8 +550,9 @@ mod tests {
     fn refused_rows_take_the_harmless_value_only() {
         let mut config = Config::default();
         for (name, args, fine) in [
-            ("tls-port", &["0"][..], true),
-            ("tls-port", &["6380"], false),
+            ("tls-replication", &["no"][..], true),
+            ("tls-cluster", &["yes"], false),
+            ("tls-key-file-pass", &["secret"], false),
             ("replicaof", &["NO", "ONE"], true),
             ("slaveof", &["127.0.0.1", "6379"], false),
             ("cluster-enabled", &["yes"], false),

@@ -4,6 +4,7 @@
 //! [`Kind`] is the same knowledge for a row that has no field, and carries the bounds. Printing what
 //! was read and reading it again gives the same value: CONFIG REWRITE and CONFIG GET rely on it.
 
+use super::tls::CipherSuites;
 use forgekv_base::number::{format_f64, parse_f64, parse_i64};
 
 /// The sort of value that a directive takes, with its bounds.
@@ -15,6 +16,8 @@ pub enum Kind {
     Int(i64, i64),
     /// A whole number that is moved to the nearest bound when it is outside.
     Clamped(i64, i64),
+    /// Names of these with colons between them.
+    Ciphers(&'static [&'static str]),
     /// Permission bits in octal.
     Octal(u32),
     /// A size: digits and `k kb m mb g gb`, within bounds.
@@ -63,6 +66,7 @@ impl Kind {
         }
         match self {
             Kind::Bool => through::<bool>(args, self),
+            Kind::Ciphers(_) => through::<CipherSuites>(args, self),
             Kind::Int(..) | Kind::Clamped(..) => through::<i64>(args, self),
             Kind::Octal(_) => through::<u32>(args, self),
             Kind::Bytes(..) => through::<u64>(args, self),
