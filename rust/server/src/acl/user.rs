@@ -86,9 +86,7 @@ impl Denied {
         let why = match self {
             Denied::Command => "no permission to execute the command or subcommand",
             Denied::Key(_) => "no permission to touch the specified keys",
-            Denied::Channel(_) => {
-                "no permission to access one of the channels used as arguments to the command"
-            }
+            Denied::Channel(_) => "no permission to access one of the channels used as arguments",
             Denied::SortBy | Denied::SortGet => return self.reply(b"", "", Context::Multi),
         };
         format!(

@@ -161,9 +161,9 @@ fn directives_without_effect_are_remembered() {
     );
     set(&handle, &server, &["save", "", "list-compress-depth", "0"]).unwrap();
     assert_eq!(*handle.current(), Config::default());
-    let refused = set(&handle, &server, &["tls-port", "1"]).unwrap_err();
-    assert!(refused.contains("TLS is not supported"), "{refused}");
-    set(&handle, &server, &["tls-port", "0", "masterauth", ""]).unwrap();
+    let refused = set(&handle, &server, &["tls-replication", "yes"]).unwrap_err();
+    assert!(refused.contains("replication and cluster are not supported"), "{refused}");
+    set(&handle, &server, &["tls-replication", "no", "masterauth", ""]).unwrap();
 }
 
 #[test]
