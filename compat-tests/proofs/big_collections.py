@@ -2,7 +2,7 @@
 """Collections far larger than memory are looked into at any place, and those of fixed size do not slow down.
 
 A sorted set, a list, a set and a stream of ten million members each (--quick: half a million) with
-`maxmemory 256mb` (--quick: 24mb), made one after the other; then reads at uniform positions, one at a time,
+`maxmemory 256mb` (--quick: 64mb), made one after the other; then reads at uniform positions, one at a time,
 every reply compared, beside reads of 4 KiB of the device itself. Then a leaderboard and a queue, which grow
 at one end and lose at the other: what a command costs at the end is compared with the start.
 """
@@ -15,7 +15,7 @@ import time
 from lib import MIB, QUICK, MemoryCgroup, Sampler, Server, disk_usage, main, quantiles, work_dir
 
 N = 500_000 if QUICK else 10_000_000
-BUDGET = (24 if QUICK else 256) * MIB
+BUDGET = (64 if QUICK else 256) * MIB
 READS = 1000 if QUICK else 5000
 # Members are added in another order than that of their scores.
 STEP = 7_368_787
