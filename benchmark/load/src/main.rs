@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! forgekv-load run --port 6379 --op get --keys 1000000 --pipeline 16 --seconds 10
+//! forgekv-load fanout --port 6379 --subscribers 1000 --messages 2000 --pid PID
 //! forgekv-load memtier --json FILE --op set …      a record of memtier_benchmark's own output
 //! forgekv-load report results/*.jsonl              Markdown tables of records
 //! ```
@@ -14,6 +15,7 @@
 mod arguments;
 mod client;
 mod distribution;
+mod fanout;
 mod histogram;
 mod process;
 mod record;
@@ -31,9 +33,13 @@ fn main() -> ExitCode {
     let rest: Vec<String> = words.collect();
     let done = match verb.as_str() {
         "run" => Arguments::parse(rest).and_then(|arguments| client::run(&arguments)),
+        "fanout" => Arguments::parse(rest).and_then(|arguments| fanout::run(&arguments)),
         "memtier" => Arguments::parse(rest).and_then(|arguments| record::memtier(&arguments)),
         "report" => report::report(&rest),
-        _ => Err("call forgekv-load run|memtier|report; the source's first page says how".into()),
+        _ => {
+            Err("call forgekv-load run|fanout|memtier|report; the source's first page says how"
+                .into())
+        }
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

@@ -1,5 +1,6 @@
 //! What commands do beyond the data: told after the commit, while the shards are still held.
 
+use crate::config::{Config, Events};
 use crate::road::{Settings, serve};
 use crate::server::Shared;
 use forgekv_data::{Event, Store, Surroundings, Touched};
@@ -15,6 +16,8 @@ pub(crate) struct Effects {
     pub(crate) touched: Vec<Touched>,
     /// Published messages, in order.
     pub(crate) published: Vec<Published>,
+    /// The client whose command it was; 0: nobody's.
+    pub(crate) by: u64,
 }
 
 /// A message to the subscribers of a channel.
@@ -52,7 +55,10 @@ impl Effects {
         lsn: u64,
     ) -> Guard<'e> {
         let touched = std::mem::take(&mut self.touched);
-        self.publish(server, lsn);
+        if !touched.is_empty() {
+            server.tracking.tell(server, &touched, self.by, lsn);
+        }
+        self.publish(server, &settings.config, lsn);
         if touched.is_empty() {
             return guard;
         }
@@ -67,9 +73,30 @@ impl Effects {
     }
 
     /// Tells the part that needs no data.
-    pub(crate) fn publish(self, server: &Shared, lsn: u64) {
+    pub(crate) fn publish(self, server: &Shared, config: &Config, lsn: u64) {
+        if server.pubsub.is_empty() {
+            return;
+        }
+        let chosen = config.notify_keyspace_events.0;
+        for event in &self.events {
+            announce(server, event, chosen, lsn);
+        }
         for Published { channel, message, sharded } in &self.published {
             server.pubsub.publish(&server.mailboxes, channel, message, *sharded, lsn);
         }
+    }
+}
+
+/// Publishes a keyspace event in the channels that `notify-keyspace-events` asks for.
+fn announce(server: &Shared, event: &Event, chosen: u32, lsn: u64) {
+    let Event { name, db, key, .. } = event;
+    if chosen & Events::KEYSPACE != 0 {
+        let mut channel = format!("__keyspace@{db}__:").into_bytes();
+        channel.extend_from_slice(key);
+        server.pubsub.publish(&server.mailboxes, &channel, name.as_bytes(), false, lsn);
+    }
+    if chosen & Events::KEYEVENT != 0 {
+        let channel = format!("__keyevent@{db}__:{name}");
+        server.pubsub.publish(&server.mailboxes, channel.as_bytes(), key, false, lsn);
     }
 }

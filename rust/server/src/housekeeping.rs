@@ -125,7 +125,7 @@ fn reap_shard(
             limits: &settings.limits,
             random_seed: 0,
             place_seed: store.place_seed(),
-            events: settings.config.notify_keyspace_events.0,
+            events: server.events(&settings.config),
             interest: server.interest.shards(),
         };
         let mut view = store.write(guard, Batch::new(), around.clone());

@@ -112,6 +112,14 @@ pub struct Clients {
     pub pubsub_patterns: u64,
     /// Shard channels with subscribers.
     pub pubsub_shard_channels: u64,
+    /// Clients that are told when keys change that they have read.
+    pub tracking: u64,
+    /// Keys that such clients hold.
+    pub tracking_keys: u64,
+    /// The same, each counted for every client that holds it.
+    pub tracking_items: u64,
+    /// Prefixes of keys of whose changes clients are told.
+    pub tracking_prefixes: u64,
     /// Clients that have subscribed to anything.
     pub pubsub: u64,
 }

@@ -16,6 +16,7 @@ mod server;
 mod session;
 mod table;
 pub mod tls;
+mod tracking;
 mod transaction;
 mod waiting;
 mod watch;

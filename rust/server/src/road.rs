@@ -186,6 +186,9 @@ pub(crate) fn execute(
         }
     };
     session.client.command.store(entry.id as u32, Relaxed);
+    if session.tracking.is_some() {
+        session.begin_tracked(entry);
+    }
     let once = Once { now_ms: turn.now_ms, random_seed };
     let keys = match (entry.plan, known.place) {
         (KeyPlan::One { first }, Some(place)) => {
@@ -318,7 +321,8 @@ fn run(
             reply.rewind(mark);
             refuse(&mut reply, &e);
         } else if !effects.is_empty() {
-            effects.publish(turn.server, turn.store.engine().log_appended());
+            let lsn = turn.store.engine().log_appended();
+            effects.publish(turn.server, &turn.settings.config, lsn);
         }
         return then.map_or(Outcome::Done(Done::default()), Outcome::Then);
     }

@@ -16,6 +16,7 @@ use crate::saves::Saves;
 use crate::session::Clients;
 use crate::table::Table;
 use crate::tls;
+use crate::tracking::Tracking;
 use crate::waiting::Waiting;
 use crate::watch::Watches;
 use crate::worker::{self, Mail, Mailbox};
@@ -100,6 +101,7 @@ pub(crate) struct Shared {
     pub(crate) allocator: Arc<dyn Allocator>,
     pub(crate) mailboxes: Vec<Arc<Mailbox>>,
     pub(crate) pubsub: PubSub,
+    pub(crate) tracking: Tracking,
     pub(crate) saves: Saves,
     pub(crate) interest: Interest,
     pub(crate) watches: Watches,
@@ -169,6 +171,7 @@ impl Server {
             allocator,
             mailboxes: (0..workers).map(|_| Arc::default()).collect(),
             pubsub: PubSub::new(workers),
+            tracking: Tracking::default(),
             saves: Saves::new(now_us / 1_000_000),
             interest: Interest::default(),
             watches: Watches::default(),
@@ -364,6 +367,12 @@ impl Shared {
         }
     }
 
+    /// The classes of keyspace events that somebody may listen to.
+    #[inline]
+    pub(crate) fn events(&self, config: &Config) -> u32 {
+        if self.pubsub.is_empty() { 0 } else { config.notify_keyspace_events.classes() }
+    }
+
     pub(crate) fn request_stop(&self) {
         *self.stopping.lock() = true;
         self.stop.notify_all();
@@ -406,6 +415,10 @@ impl Apply for Arc<Shared> {
             Part::Tls => encrypt_again(self, new),
             Part::Users => {
                 self.acl.default_user().set_password(&new.requirepass);
+                Ok(())
+            }
+            Part::Tracking => {
+                self.tracking.limit(self, new.tracking_table_max_keys, usize::MAX);
                 Ok(())
             }
         }

@@ -6,10 +6,14 @@
 
 use crate::acl::{Acl, User};
 use crate::pubsub::{Kind, Subscriptions};
+use crate::road::Settings;
 use crate::server::Shared;
+use crate::table::Entry;
+use crate::tracking::{Mode, bit};
 use crate::transaction::Multi;
 use crate::waiting::Waiter;
 use crate::watch::Watched;
+use forgekv_data::Key;
 use forgekv_engine::ShardSet;
 use forgekv_resp::Proto;
 use parking_lot::Mutex;
@@ -43,6 +47,8 @@ pub(crate) struct Session {
     pub(crate) authenticated: bool,
     pub(crate) replies: Replies,
     pub(crate) subscriptions: Subscriptions,
+    /// How it is told of changes to what it has read, if it is.
+    pub(crate) tracking: Option<Box<Mode>>,
     /// What the command answered are pushes, which CLIENT REPLY does not silence.
     pub(crate) was_pushed: bool,
     /// The commands since MULTI.
@@ -78,6 +84,7 @@ impl Session {
             authenticated,
             replies: Replies::default(),
             subscriptions: Subscriptions::default(),
+            tracking: None,
             was_pushed: false,
             multi: None,
             watched: Watched::default(),
@@ -117,6 +124,7 @@ impl Session {
     /// Undoes whatever is registered for this client anywhere: it goes, or begins anew.
     pub(crate) fn leave(&mut self, server: &Shared) {
         server.pubsub.leave(&self.client, &mut self.subscriptions);
+        self.stop_tracking(server);
         self.forget_queue();
         self.unwatch(server);
         if let Some(waiter) = self.waiter.take() {
@@ -152,6 +160,39 @@ impl Session {
     pub(crate) fn set_proto(&mut self, proto: Proto) {
         self.proto = proto;
         self.client.resp3.store(proto == Proto::Resp3, Relaxed);
+    }
+
+    /// A command begins, while this client is told of changes.
+    pub(crate) fn begin_tracked(&mut self, entry: &Entry) {
+        let is_own = entry.name.starts_with("client|");
+        if let Some(mode) = &mut self.tracking
+            && self.multi.is_none()
+            && !is_own
+        {
+            mode.begin_command();
+        }
+    }
+
+    /// Notes that a command has read keys, whose shards are still held, if this client is to be told of their
+    /// changes.
+    pub(crate) fn note_read(
+        &self,
+        server: &Shared,
+        settings: &Settings,
+        entry: &Entry,
+        keys: &[Key<'_>],
+    ) {
+        if entry.only_reads() && self.tracking.as_ref().is_some_and(|mode| mode.remembers()) {
+            let max = settings.config.tracking_table_max_keys;
+            server.tracking.remember(server, self.client.id, keys, max);
+        }
+    }
+
+    /// CLIENT TRACKING OFF.
+    pub(crate) fn stop_tracking(&mut self, server: &Shared) {
+        if let Some(mode) = self.tracking.take() {
+            server.tracking.disable(&server.interest, &self.client, &mode);
+        }
     }
 
     /// Whether only commands on subscriptions may be called. RESP3 can tell messages from replies, RESP2 can't.
@@ -214,6 +255,10 @@ pub(crate) struct Client {
     pub(crate) output_bytes: AtomicU64,
     /// What it has subscribed to: channels, patterns, shard channels.
     pub(crate) subscriptions: [AtomicU32; 3],
+    /// Bits of [`bit`](crate::tracking::bit).
+    pub(crate) tracking: AtomicU32,
+    /// The client that is told of changes instead; 0: none.
+    pub(crate) redirect: AtomicU64,
     pub(crate) names: Mutex<Names>,
     /// Commands queued since MULTI; -1 outside of it.
     pub(crate) queued: AtomicI64,
@@ -260,11 +305,15 @@ impl Client {
     pub(crate) fn line(&self, now_ms: u64, command_name: &str) -> Vec<u8> {
         let names = self.names.lock().clone();
         let seconds = |since: u64| now_ms.saturating_sub(since) / 1000;
+        let tracking = self.tracking.load(Relaxed);
         let mut flags = String::new();
         for (set, letter) in [
             (self.is_subscriber(), 'P'),
             (self.queued.load(Relaxed) >= 0, 'x'),
             (self.waiter.lock().is_some(), 'b'),
+            (tracking & bit::ON != 0, 't'),
+            (tracking & bit::BROKEN != 0, 'R'),
+            (tracking & bit::BROADCAST != 0, 'B'),
             (self.is_closing.load(Relaxed), 'c'),
             (self.is_unix, 'U'),
             (self.no_evict.load(Relaxed), 'e'),
@@ -306,7 +355,9 @@ impl Client {
         );
         line.extend_from_slice(self.user.lock().name());
         let protocol = if self.resp3.load(Relaxed) { 3 } else { 2 };
-        line.extend_from_slice(format!(" redir=-1 resp={protocol} lib-name=").as_bytes());
+        let is_tracking = tracking & bit::ON != 0;
+        let redirect = if is_tracking { self.redirect.load(Relaxed) as i64 } else { -1 };
+        line.extend_from_slice(format!(" redir={redirect} resp={protocol} lib-name=").as_bytes());
         line.extend_from_slice(&names.lib_name);
         line.extend_from_slice(b" lib-ver=");
         line.extend_from_slice(&names.lib_version);

@@ -11,6 +11,7 @@ use forgekv_data::{Error, NOT_AN_INTEGER, Result};
 use forgekv_resp::{Proto, Reply};
 
 mod client;
+mod tracking;
 
 pub(crate) const FAMILY: Family = Family::new(
     "connection",

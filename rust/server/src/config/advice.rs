@@ -7,11 +7,6 @@ pub(super) fn advice(config: &Config) -> Vec<String> {
     let defaults = Config::default();
     for (is_chosen, name, what) in [
         (
-            config.notify_keyspace_events != defaults.notify_keyspace_events,
-            "notify-keyspace-events",
-            "there is no pub/sub to publish events with",
-        ),
-        (
             (config.slowlog_log_slower_than, config.slowlog_max_len)
                 != (defaults.slowlog_log_slower_than, defaults.slowlog_max_len),
             "slowlog-log-slower-than or slowlog-max-len",
@@ -84,13 +79,10 @@ mod tests {
             memtable_size_mb: 100,
             maxmemory_policy: Policy::AllkeysLru,
             wal_size_mb: 64,
-            notify_keyspace_events: crate::config::Events(1),
             ..Config::default()
         };
         let lines = advice(&config);
-        assert_eq!(lines.len(), 4, "{lines:?}");
-        assert!(lines[0].starts_with("notify-keyspace-events has no effect: "));
-        let lines = &lines[1..];
+        assert_eq!(lines.len(), 3, "{lines:?}");
         assert!(lines[0].starts_with("maxmemory-policy allkeys-lru evicts nothing"));
         let lines_of = |maxmemory| advice(&Config { maxmemory, ..Config::default() });
         assert!(lines_of(1)[0].starts_with("maxmemory 1 is less than the 16 MiB"));

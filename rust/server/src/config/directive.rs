@@ -28,6 +28,8 @@ pub enum Part {
     Users,
     /// Certificates and keys.
     Tls,
+    /// How many keys are remembered for clients that are told of changes.
+    Tracking,
 }
 
 /// Values of inert rows that are not Redis's defaults, as text.

@@ -232,6 +232,8 @@ directives! {
     // ---- Watching ----
     /// Which keyspace events are published.
     "notify-keyspace-events" => notify_keyspace_events: Events = Events(0), Kind::Events, Free;
+    /// How many keys are remembered for clients that are told when they change; 0: no limit.
+    "tracking-table-max-keys" => tracking_table_max_keys: u64 = 1_000_000, Int(0, MAX), Tell(Part::Tracking);
     /// Microseconds from which a command is in the slow log; 0: all, -1: none.
     "slowlog-log-slower-than" => slowlog_log_slower_than: i64 = 10_000, Int(-1, MAX), Free;
     /// How many commands the slow log holds.
@@ -420,7 +422,6 @@ const OTHERS: &[Directive] = &[
     inert("hide-user-data-from-log", Bool, Free, "no", "values of clients are never logged"),
     inert("max-new-connections-per-cycle", Int(1, INT), Free, "10", "each worker accepts what waits"),
     inert("lookahead", Int(1, INT), Free, "16", "all commands that have arrived are looked at together"),
-    inert("tracking-table-max-keys", Int(0, MAX), Free, "1000000", "client-side caching does not exist here"),
     // ---- Inert: replication ----
     inert("replica-serve-stale-data", Bool, Free, "yes", REPLICATION).or(&["slave-serve-stale-data"]),
     inert("replica-read-only", Bool, Free, "yes", REPLICATION).or(&["slave-read-only"]),

@@ -112,6 +112,8 @@ impl Serving {
         }
         self.worker.queue(&self.connection);
         self.worker.give_buffer(std::mem::take(&mut self.input));
+        // Before the last answer can be read: who has read it may count on it.
+        self.session.client.is_closing.store(true, Relaxed);
         self.session.leave(&self.worker.server);
         self.say_goodbye().await;
         self.worker.gone(self.session.client.id);

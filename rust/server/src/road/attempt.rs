@@ -37,7 +37,10 @@ impl<'e> Call<'_, 'e> {
             limits: self.limits,
             random_seed: self.once.random_seed,
             place_seed: store.place_seed(),
-            events: self.settings.map_or(0, |s| s.config.notify_keyspace_events.0),
+            events: match (self.server, self.settings) {
+                (Some(server), Some(settings)) => server.events(&settings.config),
+                _ => 0,
+            },
             interest: self.server.map_or_else(ShardSet::default, |s| s.interest.shards()),
         }
     }
@@ -92,6 +95,13 @@ pub(super) fn attempt<'e>(
     let mark = reply.mark();
     let inner = host.as_mut().map(|host| Host { session: host.session, told: host.told });
     let (guard, performed) = perform(store, call, inner, guard, batch, reply);
+    if let Some(host) = &host
+        && host.session.tracking.is_some()
+        && performed.is_ok()
+        && let (Some(server), Some(settings)) = (call.server, call.settings)
+    {
+        host.session.note_read(server, settings, call.entry, call.keys);
+    }
     match performed {
         Ok(Performed { done, effects: None, waits: None }) => Ok(Ended::Done(done)),
         Ok(performed) => Ok(follow_up(store, call, host, guard, performed, reply)),
@@ -167,6 +177,7 @@ pub(super) fn perform<'e>(
     let mut args = arguments(call.entry, call.words, call.keys, store.place_seed());
     let around = call.around(store);
     let staged = std::mem::take(batch);
+    let by = host.as_ref().map_or(0, |host| host.session.client.id);
     let mut waits = None;
     let mut published = None;
     // Short of space, what does not grow goes on.
@@ -242,7 +253,7 @@ pub(super) fn perform<'e>(
         let told = !parts.events.is_empty() || !parts.touched.is_empty() || published.is_some();
         let effects = told.then(|| {
             let published = published.map(|effects| effects.published).unwrap_or_default();
-            Box::new(Effects { events: parts.events, touched: parts.touched, published })
+            Box::new(Effects { events: parts.events, touched: parts.touched, published, by })
         });
         Performed { done, effects, waits }
     });

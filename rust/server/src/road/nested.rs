@@ -136,7 +136,12 @@ impl Scope<'_, '_> {
             Handler::Admin(_) | Handler::Container => Err(args.wrong_number()),
         };
         match result {
-            Ok(()) => self.grows |= entry.flags.has(Flags::GROWS),
+            Ok(()) => {
+                self.grows |= entry.flags.has(Flags::GROWS);
+                if self.session.tracking.is_some() {
+                    self.session.note_read(self.server, self.settings, entry, &keys);
+                }
+            }
             Err(_) => self.view.roll_back(savepoint),
         }
         result

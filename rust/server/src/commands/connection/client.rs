@@ -1,5 +1,6 @@
 //! CLIENT: what the server knows of its clients, and what a client tells of itself.
 
+use super::tracking;
 use crate::acl::User;
 use crate::commands::command::HELP;
 use crate::commands::{Args, Command, admin, container};
@@ -75,6 +76,23 @@ pub(super) const CLIENT: Command = container(
         own("NO-TOUCH", no_touch, "<ON | OFF>")
             .since("7.2.0")
             .about("Says whether this connection's reads count as use of a key."),
+        own(
+            "TRACKING",
+            tracking::tracking,
+            "<ON | OFF> [REDIRECT client-id] [PREFIX prefix [PREFIX prefix ...]] [BCAST] [OPTIN] \
+             [OPTOUT] [NOLOOP]",
+        )
+        .since("6.0.0")
+        .about("Says whether this connection is told when keys change that it has read."),
+        own("TRACKINGINFO", tracking::info, "")
+            .since("6.2.0")
+            .about("Tells how this connection is told of changes."),
+        own("CACHING", tracking::caching, "<YES | NO>")
+            .since("6.0.0")
+            .about("Says whether the keys of the next command are kept by the client."),
+        own("GETREDIR", tracking::get_redirect, "")
+            .since("6.0.0")
+            .about("Answers the id of the connection that is told instead of this one."),
         HELP,
     ],
 )
