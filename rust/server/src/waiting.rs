@@ -29,13 +29,13 @@ pub(crate) struct Wait {
     pub(crate) kind: Kind,
     /// Ends the waiting when a key holds something else, or nothing any more.
     pub(crate) or_gone: Option<&'static str>,
-    /// The answer when nothing came.
+    /// The answer where it cannot wait. One that has waited in vain is told an empty array.
     pub(crate) nil: Nil,
     /// The command as it is to be run from now on, where that is not as it came (`$` in XREAD).
     pub(crate) words: Option<Vec<Vec<u8>>>,
 }
 
-/// The answer of a command that has waited in vain.
+/// The answer of a command that found nothing and cannot wait: inside EXEC, or in a script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Nil {
     /// `*-1` in RESP2.
@@ -75,7 +75,6 @@ pub(crate) struct Waiter {
     pub(crate) proto: Proto,
     pub(crate) kind: Kind,
     pub(crate) or_gone: Option<&'static str>,
-    pub(crate) nil: Nil,
     /// The names and places of its keys, each once.
     keys: Vec<(Vec<u8>, u64)>,
     state: Mutex<State>,
@@ -231,7 +230,6 @@ impl Waiting {
             proto,
             kind: wait.kind,
             or_gone: wait.or_gone,
-            nil: wait.nil,
             keys: names,
             state: Mutex::new(State { answer: Some(sender), is_cancelled: false, is_asked: false }),
             asked: Notify::new(),

@@ -165,7 +165,7 @@ impl<'a> Args<'a> {
 
 fn timeout(word: &[u8]) -> Result<u64> {
     let text = "ERR timeout is not a float or out of range";
-    let seconds = number::parse_f64(word).filter(|s| s.is_finite());
+    let seconds = number::parse_f64(word).filter(|s| !s.is_nan());
     let ms = (seconds.ok_or(Error::reply(text))? * 1000.0).ceil();
     if ms < 0.0 {
         return Err(Error::reply("ERR timeout is negative"));

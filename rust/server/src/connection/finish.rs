@@ -71,9 +71,8 @@ impl Serving {
                     match self.wait(waits, socket).await {
                         Woken::Gone => return false,
                         Woken::InVain => {
-                            let nil = waits.waiter.nil;
                             let mut answer = Vec::new();
-                            nil.write(&mut Reply::new(&mut answer, self.session.proto));
+                            Reply::new(&mut answer, self.session.proto).null_array();
                             self.take_answer(&answer, time_us);
                             return true;
                         }

@@ -194,7 +194,7 @@ fn unblock(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) 
         if with_error {
             theirs.error("UNBLOCKED client unblocked via CLIENT UNBLOCK");
         } else {
-            waiter.nil.write(&mut theirs);
+            theirs.null_array();
         }
         waiter.answer(answer)
     });
