@@ -8,6 +8,7 @@ pub mod dbmap;
 pub mod digest;
 mod error;
 pub mod expire;
+pub mod functions;
 pub mod geo;
 pub mod hash;
 mod header;

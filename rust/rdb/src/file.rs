@@ -9,7 +9,7 @@ use crate::types::Type;
 use crate::value;
 
 const SLOT_INFO: u8 = 0xf4;
-const FUNCTION: u8 = 0xf5;
+pub(crate) const FUNCTION: u8 = 0xf5;
 const FUNCTION_EARLY: u8 = 0xf6;
 const MODULE_AUX: u8 = 0xf7;
 const IDLE: u8 = 0xf8;
