@@ -2,6 +2,7 @@
 
 use crate::config::{Config, Events};
 use crate::road::{Settings, serve};
+use crate::scripts::libraries::Libraries;
 use crate::server::Shared;
 use forgekv_data::{Event, Store, Surroundings, Touched};
 use forgekv_engine::{Batch, Guard};
@@ -18,6 +19,8 @@ pub(crate) struct Effects {
     pub(crate) published: Vec<Published>,
     /// The client whose command it was; 0: nobody's.
     pub(crate) by: u64,
+    /// The libraries of functions, if they change.
+    pub(crate) libraries: Option<Arc<Libraries>>,
 }
 
 /// A message to the subscribers of a channel.
@@ -40,6 +43,9 @@ impl Effects {
         self.events.extend(later.events);
         self.touched.extend(later.touched);
         self.published.extend(later.published);
+        if later.libraries.is_some() {
+            self.libraries = later.libraries;
+        }
     }
 
     /// Tells all of it: who watches, who waits, who listens. What is told leaves when the log is written

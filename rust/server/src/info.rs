@@ -192,6 +192,23 @@ pub struct Database {
     pub avg_ttl_ms: u64,
 }
 
+/// The scripts and functions.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Scripting {
+    /// Bytes that all VMs take.
+    pub vm_bytes: u64,
+    /// Scripts that are known.
+    pub cached: u64,
+    /// The bytes of their texts.
+    pub cached_bytes: u64,
+    /// Libraries.
+    pub libraries: u64,
+    /// Functions in them.
+    pub functions: u64,
+    /// The bytes of the libraries' texts.
+    pub library_bytes: u64,
+}
+
 /// What INFO is printed from.
 pub struct Snapshot<'a> {
     /// Now, in microseconds since the epoch.
@@ -206,6 +223,8 @@ pub struct Snapshot<'a> {
     pub rates: Rates,
     /// The clients.
     pub clients: Clients,
+    /// The scripts.
+    pub scripting: Scripting,
     /// The storage.
     pub storage: Storage,
     /// The snapshots.

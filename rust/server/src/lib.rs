@@ -12,6 +12,7 @@ mod listener;
 mod pubsub;
 mod road;
 mod saves;
+mod scripts;
 mod server;
 mod session;
 mod table;

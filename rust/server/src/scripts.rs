@@ -8,6 +8,7 @@ pub(crate) mod libraries;
 pub(crate) mod machine;
 pub(crate) mod running;
 
+use crate::info::Scripting;
 use forgekv_script::{Flags, sha1_hex};
 use libraries::Libraries;
 use parking_lot::{Mutex, RwLock};
@@ -80,8 +81,22 @@ impl Scripts {
     }
 
     /// How many scripts are known, and the bytes of their texts.
-    pub(crate) fn cached(&self) -> (usize, u64) {
+    fn cached(&self) -> (usize, u64) {
         (self.cache.read().len(), self.cached_bytes.load(Relaxed))
+    }
+
+    /// What INFO shows.
+    pub(crate) fn figures(&self) -> Scripting {
+        let (cached, cached_bytes) = self.cached();
+        let libraries = self.libraries();
+        Scripting {
+            vm_bytes: self.vm_bytes.load(Relaxed).max(0) as u64,
+            cached: cached as u64,
+            cached_bytes,
+            libraries: libraries.len() as u64,
+            functions: libraries.functions() as u64,
+            library_bytes: libraries.iter().map(|library| library.code.len() as u64).sum(),
+        }
     }
 
     pub(crate) fn epoch(&self) -> u64 {
@@ -126,7 +141,11 @@ impl Scripts {
         if self.busy.load(Relaxed) == 0 {
             return None;
         }
-        Some(if self.busy_function.load(Relaxed) { running::BUSY_FUNCTION } else { running::BUSY_SCRIPT })
+        Some(if self.busy_function.load(Relaxed) {
+            running::BUSY_FUNCTION
+        } else {
+            running::BUSY_SCRIPT
+        })
     }
 
     /// The one that runs longest.

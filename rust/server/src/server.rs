@@ -13,6 +13,7 @@ use crate::interest::Interest;
 use crate::listener::Listeners;
 use crate::pubsub::PubSub;
 use crate::saves::Saves;
+use crate::scripts::{Scripts, libraries::Libraries};
 use crate::session::Clients;
 use crate::table::Table;
 use crate::tls;
@@ -103,6 +104,7 @@ pub(crate) struct Shared {
     pub(crate) pubsub: PubSub,
     pub(crate) tracking: Tracking,
     pub(crate) saves: Saves,
+    pub(crate) scripts: Arc<Scripts>,
     pub(crate) interest: Interest,
     pub(crate) watches: Watches,
     pub(crate) waiting: Waiting,
@@ -173,6 +175,7 @@ impl Server {
             pubsub: PubSub::new(workers),
             tracking: Tracking::default(),
             saves: Saves::new(now_us / 1_000_000),
+            scripts: Arc::default(),
             interest: Interest::default(),
             watches: Watches::default(),
             waiting: Waiting::default(),
@@ -320,6 +323,11 @@ impl Shared {
         store.engine().on_synced(Arc::new(move |_| {
             mailboxes.iter().for_each(|mailbox| mailbox.ring());
         }));
+        match Libraries::of_store(&self.scripts, &store) {
+            Ok(libraries) => self.scripts.install(Arc::new(libraries)),
+            // The record stays as it is, until somebody loads or flushes libraries.
+            Err(e) => tracing::error!("the libraries of functions cannot be loaded: {e}"),
+        }
         *self.store.lock() = Some(store);
         self.store_opened.notify_waiters();
     }
@@ -374,6 +382,7 @@ impl Shared {
     }
 
     pub(crate) fn request_stop(&self) {
+        self.scripts.stopping.store(true, Relaxed);
         *self.stopping.lock() = true;
         self.stop.notify_all();
     }

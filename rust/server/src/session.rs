@@ -58,6 +58,8 @@ pub(crate) struct Session {
     pub(crate) waiter: Option<Arc<Waiter>>,
     /// Commands that EXEC or a script has run and that are not counted yet.
     pub(crate) nested: Vec<Nested>,
+    /// The error that the command answers is one of a command that it ran, and is counted there.
+    pub(crate) error_is_counted: bool,
 }
 
 /// A command that ran inside another.
@@ -68,6 +70,20 @@ pub(crate) struct Nested {
     pub(crate) nanos: u64,
     /// The error that it answered; empty if it did not.
     pub(crate) error: Vec<u8>,
+    /// It did not even run.
+    pub(crate) rejected: bool,
+}
+
+impl Nested {
+    /// A command that a script may not call, and the error that it was answered.
+    pub(crate) fn rejected(command: usize, error: &[u8]) -> Nested {
+        Nested { command, nanos: 0, error: error.to_vec(), rejected: true }
+    }
+
+    /// A command that there is not.
+    pub(crate) fn unknown(error: &[u8]) -> Nested {
+        Nested::rejected(usize::MAX, error)
+    }
 }
 
 impl Session {
@@ -90,6 +106,7 @@ impl Session {
             watched: Watched::default(),
             waiter: None,
             nested: Vec::new(),
+            error_is_counted: false,
         }
     }
 

@@ -5,6 +5,7 @@ use crate::road::{Admin, Then};
 use forgekv_base::glob;
 use forgekv_data::{Error, Result, digest, keys};
 use forgekv_resp::Reply;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 pub(super) const DEBUG: Command = admin("DEBUG", unknown, "[subcommand [arg ...]]")
@@ -21,6 +22,8 @@ pub(super) const DEBUG: Command = admin("DEBUG", unknown, "[subcommand [arg ...]
         hidden("SLEEP", sleep, "seconds:double").about("Lets time pass before the answer."),
         hidden("SET-ACTIVE-EXPIRE", set_active_expire, "value:integer")
             .about("Stops (0) or lets run (1) the cycle that removes expired keys."),
+        hidden("SET-DISABLE-DENY-SCRIPTS", set_disable_deny_scripts, "value:integer")
+            .about("Lets scripts call (1) what they may not otherwise (0)."),
         hidden("RELOAD", reload, "[NOSAVE] [NOFLUSH] [MERGE]")
             .no_multi()
             .about("Closes the data, opens it again and recovers it."),
@@ -78,6 +81,16 @@ fn set_active_expire(
     reply: &mut Reply<'_>,
 ) -> Result<()> {
     ctx.store.set_active_expiry(args.int()? != 0);
+    reply.ok();
+    Ok(())
+}
+
+fn set_disable_deny_scripts(
+    ctx: &mut Admin<'_, '_>,
+    args: &mut Args<'_>,
+    reply: &mut Reply<'_>,
+) -> Result<()> {
+    ctx.server.scripts.may_all.store(args.int()? != 0, Relaxed);
     reply.ok();
     Ok(())
 }

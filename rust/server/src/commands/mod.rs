@@ -21,6 +21,7 @@ mod bitmap;
 pub(crate) mod command;
 mod connection;
 mod debug;
+mod functions;
 mod geo;
 mod hash;
 mod help;
@@ -29,6 +30,7 @@ mod introspect;
 mod keys;
 mod list;
 mod pubsub;
+mod scripting;
 mod server;
 mod set;
 mod sort;
@@ -56,6 +58,8 @@ pub(crate) const FAMILIES: &[&Family] = &[
     &keys::FAMILY,
     &sort::FAMILY,
     &transactions::FAMILY,
+    &scripting::FAMILY,
+    &functions::FAMILY,
     &connection::FAMILY,
     &pubsub::FAMILY,
     &server::FAMILY,

@@ -184,6 +184,7 @@ fn info(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> 
             tracking_items: server.tracking.items(),
             tracking_prefixes: server.tracking.prefixes(),
         },
+        scripting: server.scripts.figures(),
         storage: Storage::of(engine, stats),
         saves: server.saves.figures(server.stats.changes()),
         denials: server.acl.denials(),

@@ -447,14 +447,18 @@ pub(super) fn account(
     let command = session.client.command.load(Relaxed) as usize;
     let now_us = clock::monotonic_us();
     let failed = output.get(mark) == Some(&b'-');
-    if failed {
+    if failed && !std::mem::take(&mut session.error_is_counted) {
         worker.stats.error(output.get(mark..).unwrap_or_default());
     }
     let nanos = (now_us - since_us) * 1000;
     let track = settings.config.latency_tracking;
     worker.stats.call(command, nanos, failed, track);
     for nested in session.nested.drain(..) {
-        worker.stats.call(nested.command, nested.nanos, !nested.error.is_empty(), track);
+        let failed = !nested.error.is_empty();
+        match nested.rejected {
+            false => worker.stats.call(nested.command, nested.nanos, failed, track),
+            true => worker.stats.rejected(nested.command),
+        }
         if !nested.error.is_empty() {
             worker.stats.error(&nested.error);
         }

@@ -24,6 +24,7 @@ fn with(totals: &Totals, ask: &[&str]) -> String {
         totals,
         rates: Rates { commands: 12.4, input_bytes: 2048.0, output_bytes: 0.0 },
         clients: Clients { connected: 3, ..Clients::default() },
+        scripting: Scripting::default(),
         storage: Storage { log_appended: 100, log_synced: 90, ..Storage::default() },
         saves: Saves { changes: 4, ..Saves::default() },
         denials: Denials { keys: 3, ..Denials::default() },

@@ -180,6 +180,7 @@ pub(super) fn perform<'e>(
     let by = host.as_ref().map_or(0, |host| host.session.client.id);
     let mut waits = None;
     let mut published = None;
+    let mut libraries = None;
     // Short of space, what does not grow goes on.
     let mut grows = call.entry.flags.has(Flags::GROWS);
     let (result, parts) = match call.entry.command.handler {
@@ -221,6 +222,7 @@ pub(super) fn perform<'e>(
             };
             let result = handler(&mut scope, &mut args, reply);
             grows = scope.grows;
+            libraries = effects.libraries.take();
             if !effects.is_empty() {
                 published = Some(effects);
             }
@@ -248,12 +250,21 @@ pub(super) fn perform<'e>(
         committed => committed,
     });
     batch.clear();
+    if let (Ok(_), Some(libraries), Some(server)) = (&result, libraries, call.server) {
+        server.scripts.install(libraries);
+    }
     let performed = result.map(|lsn| {
         let done = Done { lsn, expired, wrote, changes, hits, misses };
         let told = !parts.events.is_empty() || !parts.touched.is_empty() || published.is_some();
         let effects = told.then(|| {
             let published = published.map(|effects| effects.published).unwrap_or_default();
-            Box::new(Effects { events: parts.events, touched: parts.touched, published, by })
+            Box::new(Effects {
+                events: parts.events,
+                touched: parts.touched,
+                published,
+                by,
+                libraries: None,
+            })
         });
         Performed { done, effects, waits }
     });

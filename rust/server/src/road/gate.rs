@@ -100,6 +100,11 @@ fn refusal(
     if grows && config.is_below_floor() {
         return Some(OOM.as_bytes().into());
     }
+    if let Some(text) = turn.server.scripts.busy()
+        && !entry.flags.has(Flags::ALLOW_BUSY)
+    {
+        return Some(text.as_bytes().into());
+    }
     None
 }
 

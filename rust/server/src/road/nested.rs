@@ -14,6 +14,7 @@ use forgekv_base::clock;
 use forgekv_data::{ELSEWHERE, Error, Result, Store, Write};
 use forgekv_engine::Error as EngineError;
 use forgekv_resp::{Proto, Reply};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// What a command sees that runs others.
@@ -34,10 +35,10 @@ pub(crate) struct Scope<'s, 'e> {
     pub(crate) once: Once,
 }
 
-/// The answers of an EXEC's admin commands, by their position: what acts on the session or the server
+/// The answers of an EXEC's or a script's admin commands, by their number: what acts on the session or the server
 /// is done once, however often the whole is put back.
 #[derive(Debug, Default)]
-pub(crate) struct Told(Vec<Option<Answered>>);
+pub(crate) struct Told(HashMap<usize, Answered>);
 
 #[derive(Debug, Clone)]
 struct Answered {
@@ -81,7 +82,7 @@ impl Scope<'_, '_> {
         let failed = reply.since(mark).first() == Some(&b'-');
         let nanos = (clock::monotonic_us() - began_us) * 1000;
         let error = if failed { reply.since(mark).to_vec() } else { Vec::new() };
-        self.session.nested.push(Nested { command: entry.id, nanos, error });
+        self.session.nested.push(Nested { command: entry.id, nanos, error, rejected: false });
         Ok(())
     }
 
@@ -212,16 +213,11 @@ impl Scope<'_, '_> {
     }
 
     fn answered(&self) -> Option<Answered> {
-        self.told.0.get(self.remember?)?.clone()
+        self.told.0.get(&self.remember?).cloned()
     }
 
     fn remember(&mut self, answered: Answered) {
         let Some(at) = self.remember else { return };
-        if self.told.0.len() <= at {
-            self.told.0.resize(at + 1, None);
-        }
-        if let Some(slot) = self.told.0.get_mut(at) {
-            *slot = Some(answered);
-        }
+        self.told.0.insert(at, answered);
     }
 }

@@ -115,7 +115,12 @@ struct Loading {
 }
 
 impl Host for Loading {
-    fn call(&mut self, _: &[&[u8]], _: bool, reply: &mut Vec<u8>) -> std::result::Result<Called, Stop> {
+    fn call(
+        &mut self,
+        _: &[&[u8]],
+        _: bool,
+        reply: &mut Vec<u8>,
+    ) -> std::result::Result<Called, Stop> {
         reply.extend_from_slice(b"-ERR not while a library is loaded\r\n");
         Ok(Called)
     }

@@ -13,7 +13,7 @@ const MOST_MEMORY: usize = 512 << 20;
 const FAT: usize = 48 << 20;
 
 /// The version of Redis that scripts are told.
-pub(crate) const VERSION: &str = env!("FORGEKV_REDIS_VERSION");
+pub(crate) const VERSION: &str = crate::info::REDIS_VERSION;
 
 struct Machine {
     vm: Vm,
