@@ -118,13 +118,15 @@ fn write_table(
         }
         return Ok(());
     }
-    let mut pairs = Vec::new();
-    table.for_each(|key: Value, value: Value| {
-        pairs.push((key, value));
+    // Walked twice: values that are all held at once would need a place each in Lua's stack.
+    let mut n = 0;
+    table.for_each(|_: Value, _: Value| {
+        n += 1;
         Ok(())
     })?;
-    header(pairs.len(), 0x80, 15, [None, Some(0xde), Some(0xdf)], out);
-    for (key, value) in pairs {
+    header(n, 0x80, 15, [None, Some(0xde), Some(0xdf)], out);
+    for pair in table.pairs::<Value, Value>() {
+        let (key, value) = pair?;
         write(arguments, &key, depth + 1, out)?;
         write(arguments, &value, depth + 1, out)?;
     }

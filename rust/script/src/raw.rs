@@ -402,6 +402,8 @@ unsafe fn answer(state: *mut lua_State, raises: bool) -> c_int {
                 Asked::Wrong(b"ERR the command failed")
             }
         };
+        // The words are not needed any more, and they may have filled the stack.
+        ffi::lua_settop(state, 0);
         let failed = match asked {
             Asked::Stopped => return stop(state),
             Asked::Wrong(text) => {

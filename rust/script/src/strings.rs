@@ -216,13 +216,13 @@ pub(crate) fn sort(arguments: &Arguments<'_>) -> Answer {
             let mut texts = Vec::with_capacity(n.min(1 << 16));
             for index in 1..=n {
                 match list.raw_get::<Value>(index)? {
-                    Value::String(text) => texts.push(text),
+                    Value::String(text) => texts.push(text.as_bytes().to_vec()),
                     _ => return arguments.answer(false),
                 }
             }
-            texts.sort_by(|a, b| a.as_bytes().cmp(&b.as_bytes()));
+            texts.sort();
             for (index, text) in texts.into_iter().enumerate() {
-                list.raw_set(index + 1, text)?;
+                list.raw_set(index + 1, arguments.lua.create_string(text)?)?;
             }
         }
         _ => return arguments.answer(n == 0),

@@ -7,6 +7,7 @@
 
 use super::Scripts;
 use super::running::Running;
+use crate::acl::Context;
 use crate::commands::{Flags as CommandFlags, Handler};
 use crate::road::Scope;
 use crate::session::Nested;
@@ -119,6 +120,12 @@ impl<'c, 's, 'e> Calls<'c, 's, 'e> {
         }
         if matches!(entry.command.handler, Handler::Compound(_)) {
             return Some(NOT_ALLOWED.into());
+        }
+        let server = self.scope.server;
+        let now_ms = self.scope.once.now_ms;
+        if let Err(denied) = server.may(self.scope.session, entry, words, Context::Lua, now_ms) {
+            let reply = denied.reply(self.scope.session.user.name(), &entry.name, Context::Lua);
+            return Some(String::from_utf8_lossy(&reply).into_owned());
         }
         if blocks(entry, words) {
             return Some(format!(
@@ -266,7 +273,9 @@ impl Host for Calls<'_, '_, '_> {
 
     fn acl_check(&mut self, words: &[&[u8]]) -> Option<bool> {
         match self.scope.server.table.find(words) {
-            Named::Found(entry) if entry.takes(words.len()) => Some(true),
+            Named::Found(entry) if entry.takes(words.len()) => {
+                Some(self.scope.session.user.may(entry, words).is_ok())
+            }
             _ => None,
         }
     }
