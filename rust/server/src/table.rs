@@ -134,7 +134,7 @@ impl Entry {
         match self.command.handler {
             Handler::Write(_) => true,
             Handler::Wait(_) => !self.flags.has(Flags::ONLY_READS),
-            _ => false,
+            _ => self.flags.has(Flags::WRITES),
         }
     }
 
@@ -142,7 +142,7 @@ impl Entry {
     pub(crate) fn only_reads(&self) -> bool {
         match self.command.handler {
             Handler::Read(_) => true,
-            Handler::Wait(_) => self.flags.has(Flags::ONLY_READS),
+            Handler::Wait(_) | Handler::Compound(_) => self.flags.has(Flags::ONLY_READS),
             _ => false,
         }
     }
@@ -178,6 +178,9 @@ impl Entry {
             if self.flags.has(flag) {
                 names.push(name);
             }
+        }
+        if self.flags.has(Flags::SCRIPT) {
+            names.extend(["no_mandatory_keys", "skip_monitor"]);
         }
         if self.legacy.movable {
             names.push("movablekeys");

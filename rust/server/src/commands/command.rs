@@ -82,6 +82,8 @@ impl Flags {
     pub(crate) const QUEUE: Flags = Flags(1 << 26);
     pub(crate) const ONLY_READS: Flags = Flags(1 << 27);
     pub(crate) const SKIP_SLOWLOG: Flags = Flags(1 << 28);
+    pub(crate) const SCRIPT: Flags = Flags(1 << 29);
+    pub(crate) const WRITES: Flags = Flags(1 << 30);
 
     /// Whether all bits of `other` are set.
     #[inline]
@@ -323,6 +325,16 @@ impl Command {
     /// Does not count for SLOWLOG: what it runs does.
     pub(crate) const fn skip_slowlog(self) -> Command {
         self.flag(Flags::SKIP_SLOWLOG)
+    }
+
+    /// Runs a script: flags `no_mandatory_keys` and `skip_monitor`.
+    pub(crate) const fn script(self) -> Command {
+        self.flag(Flags::SCRIPT)
+    }
+
+    /// Writes, though it is no handler of that kind.
+    pub(crate) const fn writes(self) -> Command {
+        self.flag(Flags::WRITES)
     }
 
     /// Waits, and changes nothing.

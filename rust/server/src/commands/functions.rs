@@ -19,6 +19,7 @@ const COMMANDS: &[Command] = &[
     compound("FCALL", fcall, "function numkeys [key [key ...]] [arg [arg ...]]")
         .noscript()
         .stale()
+        .script()
         .since("7.0.0")
         .complexity(DEPENDS)
         .keys("RW access update")
@@ -26,6 +27,8 @@ const COMMANDS: &[Command] = &[
     compound("FCALL_RO", fcall_ro, "function numkeys [key [key ...]] [arg [arg ...]]")
         .noscript()
         .stale()
+        .script()
+        .only_reads()
         .since("7.0.0")
         .complexity(DEPENDS)
         .keys("RO access")
@@ -37,18 +40,24 @@ const COMMANDS: &[Command] = &[
                 .noscript()
                 .grows()
                 .all_shards()
+                .writes()
+                .tips(&["request_policy:all_shards", "response_policy:all_succeeded"])
                 .since("7.0.0")
                 .complexity("O(1) (considering compilation time is redundant)")
                 .about("Takes a library in."),
             compound("DELETE", delete, "library-name")
                 .noscript()
                 .all_shards()
+                .writes()
+                .tips(&["request_policy:all_shards", "response_policy:all_succeeded"])
                 .since("7.0.0")
                 .complexity("O(1)")
                 .about("Deletes a library and its functions."),
             compound("FLUSH", flush, "[ASYNC | SYNC]")
                 .noscript()
                 .all_shards()
+                .writes()
+                .tips(&["request_policy:all_shards", "response_policy:all_succeeded"])
                 .since("7.0.0")
                 .complexity("O(N) where N is the number of functions deleted")
                 .about("Deletes all libraries."),
@@ -57,6 +66,8 @@ const COMMANDS: &[Command] = &[
                 .noscript()
                 .grows()
                 .all_shards()
+                .writes()
+                .tips(&["request_policy:all_shards", "response_policy:all_succeeded"])
                 .since("7.0.0")
                 .complexity("O(N) where N is the number of functions on the payload")
                 .about("Takes the libraries of a payload in."),
@@ -67,18 +78,25 @@ const COMMANDS: &[Command] = &[
                 .about("Answers all libraries as one payload."),
             admin("LIST", list, "[LIBRARYNAME library-name-pattern:string] [WITHCODE]")
                 .noscript()
+                .tips(&["nondeterministic_output_order"])
                 .since("7.0.0")
                 .complexity("O(N) where N is the number of functions")
                 .about("Tells of all libraries."),
             admin("STATS", stats, "")
                 .noscript()
                 .allow_busy()
+                .tips(&[
+                    "nondeterministic_output",
+                    "request_policy:all_shards",
+                    "response_policy:special",
+                ])
                 .since("7.0.0")
                 .complexity("O(1)")
                 .about("Tells of the function that runs, and how many there are."),
             admin("KILL", kill, "")
                 .noscript()
                 .allow_busy()
+                .tips(&["request_policy:all_shards", "response_policy:one_succeeded"])
                 .since("7.0.0")
                 .complexity("O(1)")
                 .about("Ends the function that runs, if it has not written yet."),
