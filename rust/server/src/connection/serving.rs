@@ -447,7 +447,8 @@ pub(super) fn account(
     let command = session.client.command.load(Relaxed) as usize;
     let now_us = clock::monotonic_us();
     let failed = output.get(mark) == Some(&b'-');
-    if failed && !std::mem::take(&mut session.error_is_counted) {
+    let is_counted = std::mem::take(&mut session.error_is_counted);
+    if failed && !is_counted {
         worker.stats.error(output.get(mark..).unwrap_or_default());
     }
     let nanos = (now_us - since_us) * 1000;

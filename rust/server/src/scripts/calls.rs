@@ -123,7 +123,7 @@ impl<'c, 's, 'e> Calls<'c, 's, 'e> {
         }
         let server = self.scope.server;
         let now_ms = self.scope.once.now_ms;
-        if let Err(denied) = server.may(self.scope.session, entry, words, Context::Lua, now_ms) {
+        if let Err(denied) = server.may(&*self.scope.session, entry, words, Context::Lua, now_ms) {
             let reply = denied.reply(self.scope.session.user.name(), &entry.name, Context::Lua);
             return Some(String::from_utf8_lossy(&reply).into_owned());
         }
