@@ -41,6 +41,7 @@ step "clients: the redis crate" rust_test redis_crate
 step "clients" "$here/clients/run.sh" forgekv
 step "a million commands at random" "$here/differential/run.sh" --commands 1000000
 step "Redis's Tcl tests" "$here/tcl/run.sh" forgekv
+step "Redis's Tcl tests in internal mode" "$here/tcl/internal.sh" forgekv
 step "fakeredis's machines" "$here/fakeredis/run.sh" forgekv
 
 echo

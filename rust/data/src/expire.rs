@@ -113,6 +113,7 @@ pub(crate) struct Expiry {
     /// By shard: there is no entry before this moment, in Unix milliseconds. Changed with the shard held.
     watermarks: [AtomicU64; SHARDS],
     active: AtomicBool,
+    kept_until_ms: AtomicU64,
 }
 
 impl Default for Expiry {
@@ -120,6 +121,7 @@ impl Default for Expiry {
         Expiry {
             watermarks: std::array::from_fn(|_| AtomicU64::new(0)),
             active: AtomicBool::new(true),
+            kept_until_ms: AtomicU64::new(0),
         }
     }
 }
@@ -150,6 +152,15 @@ impl Expiry {
             set.insert(shard);
         }
         set
+    }
+
+    /// Until then, in Unix milliseconds, expired keys stay where they are, though nobody sees them.
+    pub(crate) fn kept_until_ms(&self) -> u64 {
+        self.kept_until_ms.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn keep_until(&self, unix_ms: u64) {
+        self.kept_until_ms.store(unix_ms, Ordering::Relaxed);
     }
 
     pub(crate) fn is_active(&self) -> bool {

@@ -192,7 +192,8 @@ impl Store {
     /// The shards on which [`cycle_shard`](crate::expire::cycle_shard) has something to do now: none while
     /// nothing expires, and none while the cycle is stopped.
     pub fn due_shards(&self, now_ms: u64) -> ShardSet {
-        if self.shared.expiry.is_active() {
+        let is_kept = now_ms < self.shared.expiry.kept_until_ms();
+        if self.shared.expiry.is_active() && !is_kept {
             self.shared.expiry.due(now_ms)
         } else {
             ShardSet::default()
@@ -202,6 +203,11 @@ impl Store {
     /// Whether the expiry cycle runs.
     pub fn expires_actively(&self) -> bool {
         self.shared.expiry.is_active()
+    }
+
+    /// Leaves expired keys where they are until then, in Unix milliseconds; absent they are all the same.
+    pub fn keep_expired_until(&self, unix_ms: u64) {
+        self.shared.expiry.keep_until(unix_ms);
     }
 
     /// Lets the expiry cycle run or stops it. Expired keys are absent all the same.

@@ -349,6 +349,9 @@ impl<'e> Read<'e> {
             return Ok(Some(header));
         };
         self.misses += 1;
+        if self.around.now_ms < self.shared.expiry().kept_until_ms() {
+            return Ok(None);
+        }
         if header.generation().is_some() {
             self.batch.hint_garbage();
         }

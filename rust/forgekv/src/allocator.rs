@@ -1,11 +1,15 @@
 //! jemalloc: the allocator that Redis uses too, and one that says what is resident.
 
-#![expect(unsafe_code, reason = "jemalloc reads its options from a symbol of this name")]
+#![expect(
+    unsafe_code,
+    reason = "jemalloc reads its options from a symbol of this name, and purging has no safe door"
+)]
 
+use std::ptr;
 use std::sync::OnceLock;
 
 use forgekv_server::info::{Allocator, AllocatorFigures};
-use tikv_jemalloc_ctl::{background_thread, epoch, stats, version};
+use tikv_jemalloc_ctl::{background_thread, epoch, stats, stats_print, version};
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -57,7 +61,35 @@ impl Allocator for Jemalloc {
             retained: stats::retained::read().unwrap_or_default() as u64,
         }
     }
+
+    fn purge(&self) -> Result<(), String> {
+        // SAFETY: the name is a C string, and this entry takes and gives no value, which null pointers say.
+        let failed = unsafe {
+            tikv_jemalloc_sys::mallctl(
+                ALL_ARENAS_PURGE.as_ptr(),
+                ptr::null_mut(),
+                ptr::null_mut(),
+                ptr::null_mut(),
+                0,
+            )
+        };
+        if failed == 0 {
+            Ok(())
+        } else {
+            Err(std::io::Error::from_raw_os_error(failed).to_string())
+        }
+    }
+
+    fn report(&self) -> Result<String, String> {
+        let mut text = Vec::new();
+        stats_print::stats_print(&mut text, stats_print::Options::default())
+            .map_err(|why| why.to_string())?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
 }
+
+/// What purges every arena: 4096 stands for all of them.
+const ALL_ARENAS_PURGE: &std::ffi::CStr = c"arena.4096.purge";
 
 #[cfg(test)]
 mod tests {
@@ -73,5 +105,12 @@ mod tests {
         assert!(after.allocated >= before.allocated + (24 << 20), "{before:?} {after:?}");
         assert!(after.active >= after.allocated && after.resident > 0);
         drop(block);
+    }
+
+    #[test]
+    fn it_purges_and_reports() {
+        drop(std::hint::black_box(vec![1u8; 64 << 20]));
+        Jemalloc.purge().unwrap();
+        assert!(Jemalloc.report().unwrap().contains("jemalloc statistics"));
     }
 }

@@ -40,6 +40,11 @@ pub use value::{Events, OutputLimit, OutputLimits, Percentiles};
 
 use directive::{Change, Directive, Role};
 
+/// Whether the value of the directive `name` must not be shown.
+pub(crate) fn is_secret(name: &[u8]) -> bool {
+    table::find(name).is_some_and(Directive::is_secret)
+}
+
 /// A part of memory that is found by asking the machine when `maxmemory` is 0.
 const AUTOMATIC_PERCENT: u64 = 60;
 

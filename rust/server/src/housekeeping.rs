@@ -5,6 +5,7 @@
 
 use crate::effects::Effects;
 use crate::info::WorkerStats;
+use crate::observe::Event;
 use crate::road::Settings;
 use crate::server::Shared;
 use forgekv_base::clock;
@@ -54,7 +55,11 @@ impl Housekeeping {
                             server.memory.look(&*server.allocator);
                         }
                         if let Some(store) = server.store() {
+                            let began_us = clock::monotonic_us();
                             reap(&server, &store, &stats, &runtime);
+                            let took_us = clock::monotonic_us() - began_us;
+                            let threshold_ms = server.config.current().latency_monitor_threshold;
+                            server.observe.latency.look(Event::ExpireCycle, threshold_ms, took_us);
                         }
                     });
                 }

@@ -25,6 +25,11 @@ pub(crate) fn anonymous_bytes() -> Option<u64> {
     process::resident_bytes().1
 }
 
+/// What the process has resident, in bytes.
+pub(crate) fn resident_bytes() -> Option<u64> {
+    process::resident_bytes().0
+}
+
 /// The version of Redis whose commands and replies clients may expect.
 pub const REDIS_VERSION: &str = "7.2.5";
 
@@ -50,8 +55,16 @@ pub trait Allocator: Send + Sync {
     fn name(&self) -> String;
     /// Its figures at this moment. Takes some microseconds.
     fn figures(&self) -> AllocatorFigures;
-    /// Gives back to the system what is not in use.
-    fn purge(&self) {}
+    /// Gives back to the system what is not in use. May take long.
+    ///
+    /// # Errors
+    /// Why that is not possible.
+    fn purge(&self) -> Result<(), String>;
+    /// All that it can say of itself, for people. May take long.
+    ///
+    /// # Errors
+    /// Why that is not possible.
+    fn report(&self) -> Result<String, String>;
 }
 
 /// Who this server is; the same from start to end.
@@ -100,6 +113,8 @@ pub struct Clients {
     pub blocked: Option<u64>,
     /// Keys for which clients wait, and those of them of which somebody wants to know when they go.
     pub blocking_keys: (u64, u64),
+    /// Those whose request waits for the end of a pause; counted as blocked, too.
+    pub paused: u64,
     /// The longest input buffer.
     pub max_input_buffer: Option<u64>,
     /// The longest output buffer.
@@ -143,6 +158,17 @@ pub struct Saves {
     pub done: u64,
     /// Keys that the one under way has written.
     pub keys: u64,
+}
+
+/// What the persistence section says of rewrites.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Rewrites {
+    /// For how many seconds one is under way.
+    pub running_s: Option<u64>,
+    /// Whether the last one failed.
+    pub last_failed: bool,
+    /// How many seconds the last one took.
+    pub last_took_s: Option<u64>,
 }
 
 /// Figures of the storage.
@@ -231,6 +257,8 @@ pub struct Snapshot<'a> {
     pub saves: Saves,
     /// What users were refused.
     pub denials: Denials,
+    /// The rewrites.
+    pub rewrites: Rewrites,
     /// Databases that are not empty, in order.
     pub keyspace: &'a [Database],
     /// The allocator.
@@ -365,6 +393,17 @@ pub fn info(snapshot: &Snapshot<'_>, names: &[&[u8]]) -> String {
 impl Snapshot<'_> {
     fn uptime_s(&self) -> u64 {
         self.now_us.saturating_sub(self.identity.started_us) / 1_000_000
+    }
+
+    /// Bytes of memory that hold data.
+    fn dataset(&self) -> u64 {
+        let of = &self.storage.engine;
+        (of.memtable_bytes + of.hot_bytes + of.block_bytes).min(self.memory.allocator.allocated)
+    }
+
+    /// Bytes of memory that do not.
+    fn overhead(&self) -> u64 {
+        self.memory.allocator.allocated - self.dataset()
     }
 
     /// The budget that is in force.

@@ -33,6 +33,8 @@ use crate::commands::{Args, Flags, Handler};
 use crate::config::Config;
 use crate::effects::Effects;
 use crate::info::WorkerStats;
+use crate::observe::Thresholds;
+use crate::pause::Paused;
 use crate::server::Shared;
 use crate::session::Session;
 use crate::table::keyspec::Positions;
@@ -61,11 +63,16 @@ type Keys<'a> = SmallVec<[Key<'a>; 4]>;
 pub(crate) struct Settings {
     pub(crate) config: Arc<Config>,
     pub(crate) limits: Limits,
+    pub(crate) thresholds: Thresholds,
 }
 
 impl Settings {
     pub(crate) fn of(config: &Arc<Config>) -> Settings {
-        Settings { config: config.clone(), limits: config.limits() }
+        Settings {
+            config: config.clone(),
+            limits: config.limits(),
+            thresholds: Thresholds::of(config),
+        }
     }
 }
 
@@ -106,6 +113,8 @@ pub(crate) enum Outcome {
     Refused,
     /// It is queued for EXEC, and the client is told so.
     Queued,
+    /// It has to wait until CLIENT PAUSE has ended. Nothing has happened yet.
+    Paused,
     /// Nothing has happened yet.
     Again(Box<Again>),
     /// Nothing has happened yet, and the command wants a thread of its own.
@@ -136,10 +145,20 @@ pub(crate) struct Done {
 pub(crate) enum Then {
     /// Sends what is written and closes.
     Close,
-    /// Lets time pass.
+    /// Lets time pass before it says OK.
     Sleep(Duration),
+    /// Waits for an answer that nobody announces.
+    Until(Pending),
     /// Runs work that waits for the disk; the reply is what it returns.
     Work(Box<dyn FnOnce(Proto) -> Vec<u8> + Send>),
+}
+
+/// An answer that comes by itself.
+pub(crate) struct Pending {
+    /// The answer, once there is one; one there has to be when the time is over.
+    pub(crate) look: Box<dyn FnMut(bool) -> Option<Vec<u8>> + Send>,
+    /// When the time is over, as [`monotonic_us`](forgekv_base::clock::monotonic_us) counts.
+    pub(crate) deadline_us: Option<u64>,
 }
 
 /// What an admin command sees: session and server, and the data only if its entry asks for it.
@@ -177,7 +196,14 @@ pub(crate) fn execute(
     random_seed: u64,
     out: &mut Vec<u8>,
 ) -> Outcome {
-    let entry = match gate(turn, session, words, known.command) {
+    let passed = gate(turn, session, words, known.command);
+    if let (Some(paused), Ok(Passed::Run(entry) | Passed::Queue(entry))) =
+        (turn.server.pause.now(), &passed)
+        && stops(paused, entry, session, turn.server)
+    {
+        return Outcome::Paused;
+    }
+    let entry = match passed {
         Ok(Passed::Run(entry)) => entry,
         Ok(Passed::Queue(entry)) => return queue(turn, session, entry, words, out),
         Err(refusal) => {
@@ -207,6 +233,28 @@ pub(crate) fn execute(
     }
     let again = Before { shards, loads: Loads::default(), once, told: Told::default() };
     run(turn, session, entry, words, &keys, again, batch, out)
+}
+
+/// Whether CLIENT PAUSE stops this command.
+#[cold]
+fn stops(paused: Paused, entry: &Entry, session: &Session, server: &Shared) -> bool {
+    let may_write = |entry: &Entry| match entry.command.handler {
+        Handler::Write(_) => true,
+        Handler::Wait(_) => !entry.flags.has(Flags::ONLY_READS),
+        Handler::Compound(_) => {
+            !entry.flags.has(Flags::ONLY_READS) && !entry.flags.has(Flags::QUEUE)
+        }
+        Handler::Read(_) | Handler::Admin(_) | Handler::Container => {
+            entry.flags.has(Flags::MAY_REPLICATE)
+        }
+    };
+    let queued = session.multi.as_ref().filter(|_| entry.flags.has(Flags::QUEUE));
+    paused == Paused::Everything
+        || may_write(entry)
+        || queued.is_some_and(|multi| {
+            let mut queued = multi.commands().iter();
+            queued.any(|queued| server.table.get(queued.command).is_some_and(may_write))
+        })
 }
 
 /// Keeps a command for EXEC.

@@ -11,7 +11,10 @@ use crate::housekeeping::Housekeeping;
 use crate::info::{Allocator, Identity, MemoryWatch, Stats, random_id};
 use crate::interest::Interest;
 use crate::listener::Listeners;
+use crate::observe::Observe;
+use crate::pause::Pause;
 use crate::pubsub::PubSub;
+use crate::rewrites::Rewrites;
 use crate::saves::Saves;
 use crate::scripts::{Scripts, libraries::Libraries};
 use crate::session::Clients;
@@ -108,6 +111,9 @@ pub(crate) struct Shared {
     pub(crate) interest: Interest,
     pub(crate) watches: Watches,
     pub(crate) waiting: Waiting,
+    pub(crate) rewrites: Rewrites,
+    pub(crate) observe: Observe,
+    pub(crate) pause: Pause,
     pub(crate) disk: Arc<dyn Disk>,
     set_log_level: Box<dyn Fn(LogLevel) + Send + Sync>,
     store: Mutex<Option<Store>>,
@@ -179,6 +185,9 @@ impl Server {
             interest: Interest::default(),
             watches: Watches::default(),
             waiting: Waiting::default(),
+            rewrites: Rewrites::default(),
+            observe: Observe::default(),
+            pause: Pause::default(),
             disk,
             set_log_level,
             store: Mutex::new(None),

@@ -5,6 +5,7 @@
 //! worker a plain store, names behind a lock that is taken when they change.
 
 use crate::acl::{Acl, User};
+use crate::observe::Source;
 use crate::pubsub::{Kind, Subscriptions};
 use crate::road::Settings;
 use crate::server::Shared;
@@ -62,6 +63,14 @@ pub(crate) struct Session {
     pub(crate) error_is_counted: bool,
 }
 
+/// A command's words, and where it ran.
+#[derive(Debug)]
+pub(crate) struct KeptCommand {
+    pub(crate) words: Vec<Vec<u8>>,
+    pub(crate) db: u32,
+    pub(crate) source: Source,
+}
+
 /// A command that ran inside another.
 #[derive(Debug)]
 pub(crate) struct Nested {
@@ -70,6 +79,8 @@ pub(crate) struct Nested {
     pub(crate) nanos: u64,
     /// The error that it answered; empty if it did not.
     pub(crate) error: Vec<u8>,
+    /// What it was, if somebody wants to know.
+    pub(crate) kept: Option<KeptCommand>,
     /// It did not even run.
     pub(crate) rejected: bool,
 }
@@ -77,7 +88,7 @@ pub(crate) struct Nested {
 impl Nested {
     /// A command that a script may not call, and the error that it was answered.
     pub(crate) fn rejected(command: usize, error: &[u8]) -> Nested {
-        Nested { command, nanos: 0, error: error.to_vec(), rejected: true }
+        Nested { command, nanos: 0, error: error.to_vec(), kept: None, rejected: true }
     }
 
     /// A command that there is not.
@@ -140,6 +151,9 @@ impl Session {
 
     /// Undoes whatever is registered for this client anywhere: it goes, or begins anew.
     pub(crate) fn leave(&mut self, server: &Shared) {
+        if self.client.is_monitor.swap(false, Relaxed) {
+            server.observe.monitors.remove(self.client.id);
+        }
         server.pubsub.leave(&self.client, &mut self.subscriptions);
         self.stop_tracking(server);
         self.forget_queue();
@@ -265,10 +279,12 @@ pub(crate) struct Client {
     pub(crate) resp3: AtomicBool,
     pub(crate) no_evict: AtomicBool,
     pub(crate) no_touch: AtomicBool,
+    /// It is shown all commands.
+    pub(crate) is_monitor: AtomicBool,
     /// Bytes of requests not yet complete, and room for more.
     pub(crate) input_bytes: AtomicU64,
     pub(crate) input_room: AtomicU64,
-    /// Bytes of replies not yet taken.
+    /// Bytes of replies not yet taken, and of the buffer that they are in.
     pub(crate) output_bytes: AtomicU64,
     /// What it has subscribed to: channels, patterns, shard channels.
     pub(crate) subscriptions: [AtomicU32; 3],
@@ -276,6 +292,7 @@ pub(crate) struct Client {
     pub(crate) tracking: AtomicU32,
     /// The client that is told of changes instead; 0: none.
     pub(crate) redirect: AtomicU64,
+    pub(crate) output_room: AtomicU64,
     pub(crate) names: Mutex<Names>,
     /// Commands queued since MULTI; -1 outside of it.
     pub(crate) queued: AtomicI64,
@@ -326,6 +343,7 @@ impl Client {
         let mut flags = String::new();
         for (set, letter) in [
             (self.is_subscriber(), 'P'),
+            (self.is_monitor.load(Relaxed), 'O'),
             (self.queued.load(Relaxed) >= 0, 'x'),
             (self.waiter.lock().is_some(), 'b'),
             (tracking & bit::ON != 0, 't'),
@@ -344,6 +362,7 @@ impl Client {
             flags.push('N');
         }
         let output = self.output_bytes.load(Relaxed);
+        let room = self.output_room.load(Relaxed);
         let mut line = format!(
             "id={} addr={} laddr={} fd={} name=",
             self.id, self.address, self.local_address, self.descriptor
@@ -352,8 +371,8 @@ impl Client {
         line.extend_from_slice(&names.name);
         line.extend_from_slice(
             format!(
-                " age={} idle={} flags={flags} db={} sub={} psub={} ssub={} multi={} watch={} qbuf={} qbuf-free={} \
-                 argv-mem=0 multi-mem={} obl={output} oll=0 omem={output} tot-mem={} events=r cmd={command_name} \
+                " age={} idle={} flags={flags} db={} sub={} psub={} ssub={} multi={} qbuf={} qbuf-free={} \
+                 argv-mem=0 multi-mem={} rbs={room} rbp={room} obl={output} oll=0 omem={output} tot-mem={} events=r cmd={command_name} \
                  user=",
                 seconds(self.since_ms),
                 seconds(self.heard_ms.load(Relaxed)),
@@ -362,7 +381,6 @@ impl Client {
                 self.counts(Kind::Pattern).load(Relaxed),
                 self.counts(Kind::Shard).load(Relaxed),
                 self.queued.load(Relaxed),
-                self.watched.load(Relaxed),
                 self.input_bytes.load(Relaxed),
                 self.input_room.load(Relaxed),
                 self.queued_bytes.load(Relaxed),

@@ -29,10 +29,17 @@ pub(crate) struct Wait {
     pub(crate) kind: Kind,
     /// Ends the waiting when a key holds something else, or nothing any more.
     pub(crate) or_gone: Option<&'static str>,
-    /// The answer where it cannot wait. One that has waited in vain is told an empty array.
+    /// The answer where it cannot wait.
     pub(crate) nil: Nil,
     /// The command as it is to be run from now on, where that is not as it came (`$` in XREAD).
     pub(crate) words: Option<Vec<Vec<u8>>>,
+}
+
+impl Wait {
+    /// For what never comes.
+    pub(crate) fn in_vain(timeout_ms: u64, nil: Nil) -> Wait {
+        Wait { timeout_ms, kind: Kind::String, or_gone: None, nil, words: None }
+    }
 }
 
 /// The answer of a command that found nothing and cannot wait: inside EXEC, or in a script.
@@ -42,6 +49,8 @@ pub(crate) enum Nil {
     Array,
     /// `$-1` in RESP2.
     Bulk,
+    /// `:0`.
+    Zero,
 }
 
 impl Nil {
@@ -49,6 +58,15 @@ impl Nil {
         match self {
             Nil::Array => reply.null_array(),
             Nil::Bulk => reply.null(),
+            Nil::Zero => reply.int(0),
+        }
+    }
+
+    /// As a client is told that has waited in vain: like Redis, of all lists as of an array.
+    pub(crate) fn write_in_vain(self, reply: &mut Reply<'_>) {
+        match self {
+            Nil::Bulk => Nil::Array.write(reply),
+            nil => nil.write(reply),
         }
     }
 }
@@ -75,6 +93,7 @@ pub(crate) struct Waiter {
     pub(crate) proto: Proto,
     pub(crate) kind: Kind,
     pub(crate) or_gone: Option<&'static str>,
+    pub(crate) nil: Nil,
     /// The names and places of its keys, each once.
     keys: Vec<(Vec<u8>, u64)>,
     state: Mutex<State>,
@@ -230,6 +249,7 @@ impl Waiting {
             proto,
             kind: wait.kind,
             or_gone: wait.or_gone,
+            nil: wait.nil,
             keys: names,
             state: Mutex::new(State { answer: Some(sender), is_cancelled: false, is_asked: false }),
             asked: Notify::new(),

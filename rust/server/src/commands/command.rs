@@ -84,6 +84,7 @@ impl Flags {
     pub(crate) const SKIP_SLOWLOG: Flags = Flags(1 << 28);
     pub(crate) const SCRIPT: Flags = Flags(1 << 29);
     pub(crate) const WRITES: Flags = Flags(1 << 30);
+    pub(crate) const MAY_REPLICATE: Flags = Flags(1 << 31);
 
     /// Whether all bits of `other` are set.
     #[inline]
@@ -350,6 +351,11 @@ impl Command {
     /// Runs what was queued: its shards are those of the queue and of what is watched.
     pub(crate) const fn runs_queue(self) -> Command {
         self.flag(Flags::QUEUE)
+    }
+
+    /// Waits while writes are paused, though it is none.
+    pub(crate) const fn may_replicate(self) -> Command {
+        self.flag(Flags::MAY_REPLICATE)
     }
 
     /// Not listed by COMMAND.

@@ -67,9 +67,8 @@ fn unknown(_: &mut Admin<'_, '_>, _: &mut Args<'_>, _: &mut Reply<'_>) -> Result
     Err(Error::reply("ERR wrong number of arguments for 'debug' command"))
 }
 
-fn sleep(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+fn sleep(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, _: &mut Reply<'_>) -> Result<()> {
     let seconds = args.float()?.max(0.0);
-    reply.ok();
     // Others go on: nothing here stops the whole server.
     ctx.then = Some(Then::Sleep(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)));
     Ok(())

@@ -108,6 +108,19 @@ const COMMANDS: &[Command] = &[
     .complexity("O(N) where N is the size of the value.")
     .keys("OW update")
     .about("Gives a key a value that DUMP returned."),
+    write(
+        "RESTORE-ASKING",
+        restore,
+        "key ttl serialized-value [REPLACE] [ABSTTL] [IDLETIME seconds] [FREQ frequency]",
+    )
+    .grows()
+    .dangerous()
+    .group("server")
+    .since("3.0.0")
+    .complexity("O(N) where N is the size of the value.")
+    .keys("OW update")
+    .categories(&["keyspace"])
+    .about("As RESTORE; the nodes of a cluster call it."),
     read("RANDOMKEY", randomkey, "")
         .all_shards()
         .since("1.0.0")
@@ -248,20 +261,6 @@ const COMMANDS: &[Command] = &[
         .since("4.0.0")
         .complexity("O(1)")
         .about("Swaps two databases."),
-    container(
-        "MEMORY",
-        &[
-            read("USAGE", memory_usage, "key [SAMPLES count]")
-                .since("4.0.0")
-                .complexity("O(N) where N is the number of samples.")
-                .keys("RO")
-                .about("Returns the bytes of all records that a key consists of."),
-            HELP,
-        ],
-    )
-    .group("server")
-    .since("4.0.0")
-    .about("Tells how much memory is used for what."),
 ];
 
 fn del(db: &mut Write<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
@@ -419,21 +418,5 @@ fn untracked(
         return Err(Error::reply(text));
     }
     reply.null();
-    Ok(())
-}
-
-fn memory_usage(db: &mut Read<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
-    let key = args.key()?;
-    let mut samples = keys::USAGE_SAMPLES;
-    while !args.is_empty() {
-        if !args.option("SAMPLES") {
-            return Err(SYNTAX);
-        }
-        samples = u64::try_from(args.int()?).map_err(|_| SYNTAX)?;
-    }
-    match keys::usage(db, key, samples)? {
-        Some(bytes) => reply.int(i64::try_from(bytes).unwrap_or(i64::MAX)),
-        None => reply.null(),
-    }
     Ok(())
 }

@@ -18,6 +18,7 @@
 mod acl;
 pub(crate) mod args;
 mod bitmap;
+mod cluster;
 pub(crate) mod command;
 mod connection;
 mod debug;
@@ -28,15 +29,22 @@ mod help;
 mod hyperloglog;
 mod introspect;
 mod keys;
+mod latency;
 mod list;
+mod lolwut;
+mod memory;
+mod monitor;
 mod pubsub;
+mod replication;
 mod scripting;
 mod server;
 mod set;
+mod slowlog;
 mod sort;
 mod stream;
 mod string;
 mod transactions;
+mod wait;
 mod zset;
 
 pub(crate) use args::Args;
@@ -63,4 +71,12 @@ pub(crate) const FAMILIES: &[&Family] = &[
     &connection::FAMILY,
     &pubsub::FAMILY,
     &server::FAMILY,
+    &memory::FAMILY,
+    &slowlog::FAMILY,
+    &latency::FAMILY,
+    &monitor::FAMILY,
+    &replication::FAMILY,
+    &lolwut::FAMILY,
+    &cluster::FAMILY,
+    &wait::FAMILY,
 ];

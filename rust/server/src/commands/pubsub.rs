@@ -43,12 +43,14 @@ pub(crate) const FAMILY: Family = Family::new(
             .complexity("O(N), N being the number of channels"),
         admin("PUBLISH", publish, "channel message")
             .fast()
+            .may_replicate()
             .pubsub()
             .since("2.0.0")
             .about("Sends a message to all who listen to a channel.")
             .complexity("O(N+M), N being the number of receivers and M the number of patterns"),
         admin("SPUBLISH", spublish, "shardchannel message")
             .fast()
+            .may_replicate()
             .pubsub()
             .keys(NAME)
             .since("7.0.0")

@@ -6,6 +6,7 @@ use super::command::HELP;
 use super::{Args, Command, Family, admin, container};
 use crate::info::{self, Clients, Database, Snapshot, Storage};
 use crate::pubsub::Kind;
+use crate::rewrites;
 use crate::road::{Admin, Then};
 use crate::saves;
 use crate::server::Shared;
@@ -52,6 +53,36 @@ pub(crate) const FAMILY: Family = Family::new(
             .since("1.0.0")
             .about("Begins to write an RDB file of everything.")
             .complexity("O(1)"),
+        admin("BGREWRITEAOF", rewrite_in_background, "")
+            .operator()
+            .noscript()
+            .no_async_loading()
+            .since("1.0.0")
+            .about("Begins to write all data anew in as few and as small files as possible.")
+            .complexity("O(1)"),
+        container(
+            "MODULE",
+            &[
+                admin("LIST", module_list, "")
+                    .operator()
+                    .noscript()
+                    .since("4.0.0")
+                    .about("Lists modules: there are none.")
+                    .complexity("O(1)")
+                    .tips(&["nondeterministic_output_order"]),
+                module("LOAD", "path:string [arg [arg ...]]", "4.0.0"),
+                module(
+                    "LOADEX",
+                    "path:string [CONFIG name:string value:string] [ARGS arg [arg ...]]",
+                    "7.0.0",
+                ),
+                module("UNLOAD", "name:string", "4.0.0"),
+                HELP,
+            ],
+        )
+        .since("4.0.0")
+        .about("Commands on modules, which this server cannot load.")
+        .complexity("Depends on subcommand."),
         admin("INFO", info, "[section [section ...]]")
             .loading()
             .stale()
@@ -148,6 +179,36 @@ fn save_in_background(
     Ok(())
 }
 
+fn rewrite_in_background(
+    ctx: &mut Admin<'_, '_>,
+    _: &mut Args<'_>,
+    reply: &mut Reply<'_>,
+) -> Result<()> {
+    rewrites::begin(ctx.server).map_err(Error::reply)?;
+    reply.simple("Background append only file rewriting started");
+    Ok(())
+}
+
+const fn module(name: &'static str, syntax: &'static str, since: &'static str) -> Command {
+    const HANDLER: super::command::AdminHandler = module_refused;
+    admin(name, HANDLER, syntax)
+        .operator()
+        .noscript()
+        .no_async_loading()
+        .since(since)
+        .about("Refused: modules cannot be loaded.")
+        .complexity("O(1)")
+}
+
+fn module_list(_: &mut Admin<'_, '_>, _: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+    reply.array(0);
+    Ok(())
+}
+
+fn module_refused(_: &mut Admin<'_, '_>, _: &mut Args<'_>, _: &mut Reply<'_>) -> Result<()> {
+    Err(Error::reply("ERR MODULE command not allowed: this server cannot load modules"))
+}
+
 fn info(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     let names = args.rest();
     let keyspace = if wants_keyspace(names) { keyspace(ctx)? } else { Vec::new() };
@@ -170,8 +231,9 @@ fn info(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> 
         rates: server.stats.rates(),
         clients: Clients {
             connected: clients.len() as u64,
-            blocked: Some(server.waiting.clients() as u64),
+            blocked: Some((server.waiting.clients() + server.pause.waiting()) as u64),
             blocking_keys: (blocking.0 as u64, blocking.1 as u64),
+            paused: server.pause.waiting() as u64,
             max_input_buffer: most(|c| c.input_bytes.load(Relaxed)),
             max_output_buffer: most(|c| c.output_bytes.load(Relaxed)),
             buffer_bytes: Some(clients.iter().map(|c| c.memory()).sum()),
@@ -188,6 +250,7 @@ fn info(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> 
         storage: Storage::of(engine, stats),
         saves: server.saves.figures(server.stats.changes()),
         denials: server.acl.denials(),
+        rewrites: server.rewrites.figures(),
         keyspace: &keyspace,
         allocator: &*server.allocator,
         memory: server.memory.look(&*server.allocator),
@@ -205,7 +268,7 @@ fn wants_keyspace(names: &[&[u8]]) -> bool {
         || names.iter().any(|name| with.iter().any(|with| name.eq_ignore_ascii_case(with)))
 }
 
-fn keyspace(ctx: &mut Admin<'_, '_>) -> Result<Vec<Database>> {
+pub(super) fn keyspace(ctx: &mut Admin<'_, '_>) -> Result<Vec<Database>> {
     let Some(view) = ctx.data.as_mut() else { return Ok(Vec::new()) };
     let mut databases = Vec::new();
     for index in 0..ctx.store.databases() {

@@ -5,24 +5,11 @@ use super::{Config, Policy};
 pub(super) fn advice(config: &Config) -> Vec<String> {
     let mut lines = Vec::new();
     let defaults = Config::default();
-    for (is_chosen, name, what) in [
-        (
-            (config.slowlog_log_slower_than, config.slowlog_max_len)
-                != (defaults.slowlog_log_slower_than, defaults.slowlog_max_len),
-            "slowlog-log-slower-than or slowlog-max-len",
-            "there is no slow log",
-        ),
-        (
-            config.latency_monitor_threshold != defaults.latency_monitor_threshold,
-            "latency-monitor-threshold",
-            "there is no latency monitor; INFO latencystats has the percentiles",
-        ),
-        (
-            config.busy_reply_threshold != defaults.busy_reply_threshold,
-            "busy-reply-threshold",
-            "there are no scripts",
-        ),
-    ] {
+    for (is_chosen, name, what) in [(
+        config.busy_reply_threshold != defaults.busy_reply_threshold,
+        "busy-reply-threshold",
+        "there are no scripts",
+    )] {
         if is_chosen {
             lines.push(format!("{name} has no effect: {what}"));
         }

@@ -181,7 +181,7 @@ impl Loader {
         let text = if why.is_empty() {
             String::new()
         } else {
-            format!("{}: '{}' has no effect: {why}", place.brief(), shown(words))
+            format!("{}: '{}' has no effect: {why}", place.brief(), shown(words, false))
         };
         self.ignored.insert(row.name, (place.brief(), text));
     }
@@ -237,8 +237,8 @@ impl Loader {
     }
 }
 
-/// The words as they may be shown: without a secret.
-fn shown(words: &[&[u8]]) -> String {
+/// The words as they may be shown: without a secret. Values are quoted where they have to be, or all.
+fn shown(words: &[&[u8]], quote_all: bool) -> String {
     let is_secret =
         words.first().and_then(|name| table::find(name)).is_some_and(Directive::is_secret);
     let mut out = String::new();
@@ -249,7 +249,12 @@ fn shown(words: &[&[u8]]) -> String {
         if at > 0 {
             out.push(' ');
         }
-        out += &String::from_utf8_lossy(&word_quoted(word));
+        let shown = if quote_all && at > 0 {
+            forgekv_base::split_args::quote(word)
+        } else {
+            word_quoted(word)
+        };
+        out += &String::from_utf8_lossy(&shown);
     }
     out
 }
@@ -265,7 +270,7 @@ pub(super) fn word_quoted(word: &[u8]) -> Vec<u8> {
 }
 
 fn wrong(place: Place<'_>, words: &[&[u8]], why: &str) -> ConfigError {
-    ConfigError(format!("{place}\n>>> '{}'\n{why}", shown(words)))
+    ConfigError(format!("{place}\n>>> '{}'\n{why}", shown(words, matches!(place, Place::Flag))))
 }
 
 fn unknown(name: &str) -> String {

@@ -12,6 +12,7 @@ use super::directive::Role;
 use super::file::{ConfigError, Loaded, Loader, Place};
 use super::table;
 use super::value::Kind;
+use forgekv_base::split_args::split_args;
 
 /// What the command line asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -59,20 +60,29 @@ impl Invocation {
             startup.file = Some(file.into());
         }
         while let Some(arg) = args.next() {
-            let Some(name) = arg.as_bytes().strip_prefix(b"--").filter(|name| !name.is_empty())
-            else {
-                if arg == "-" && args.peek().is_none() {
-                    startup.stdin = true;
-                    continue;
-                }
-                return Err(misplaced(&arg));
+            if arg == "-" && args.peek().is_none() {
+                startup.stdin = true;
+                continue;
+            }
+            let name = match arg.as_bytes() {
+                [b'-', b'-', name @ ..] if !name.is_empty() => name,
+                [b'-', ..] | [] => return Err(misplaced(&arg)),
+                // Not how it is done, but Redis takes the first one so, too.
+                name if startup.flags.is_empty() => name,
+                _ => return Err(misplaced(&arg)),
             };
-            let mut words = match name.iter().position(|b| *b == b'=') {
-                Some(at) => vec![name[..at].to_vec(), name[at + 1..].to_vec()],
-                None => vec![name.to_vec()],
-            };
-            let is_value = |arg: &OsString| !arg.as_bytes().starts_with(b"--") && arg != "-";
-            while let Some(value) = args.next_if(is_value) {
+            let mut words = words_of(name).ok_or_else(|| misplaced(&arg))?;
+            let is_flag = |arg: &OsString| arg.as_bytes().starts_with(b"--");
+            let is_stdin = |arg: &OsString| arg == "-";
+            // What follows a name is its value, whatever it looks like; `save` alone may have none.
+            let may_be_alone = words[0].eq_ignore_ascii_case(b"save");
+            if words.len() == 1
+                && let Some(value) =
+                    args.next_if(|arg| !(is_stdin(arg) || may_be_alone && is_flag(arg)))
+            {
+                words.push(value.into_vec());
+            }
+            while let Some(value) = args.next_if(|arg| !is_flag(arg) && !is_stdin(arg)) {
                 words.push(value.into_vec());
             }
             if !words[0].eq_ignore_ascii_case(b"config") {
@@ -90,6 +100,18 @@ impl Invocation {
         }
         Ok(Invocation::Serve(startup))
     }
+}
+
+/// The words of a flag's name: `port`, `port=7000` and `port 7000` in one are all known.
+fn words_of(name: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let words = split_args(name).filter(|words| !words.is_empty())?;
+    Some(match words.as_slice() {
+        [one] => match one.iter().position(|b| *b == b'=') {
+            Some(at) => vec![one[..at].to_vec(), one[at + 1..].to_vec()],
+            None => words,
+        },
+        _ => words,
+    })
 }
 
 fn misplaced(arg: &OsString) -> ConfigError {
@@ -196,6 +218,14 @@ mod tests {
         let loaded = load("--list-max-listpack-size -1 --requirepass=--secret", "").unwrap();
         assert_eq!(loaded.config.list_max_listpack_size, -1);
         assert_eq!(loaded.config.requirepass, b"--secret");
+        let loaded = load("port 7001 --save --save --unixsocket --s --requirepass --x --hz 20", "");
+        let config = loaded.unwrap().config;
+        assert_eq!((config.port, config.hz, config.unixsocket.as_str()), (7001, 20, "--s"));
+        assert_eq!(config.requirepass, b"--x");
+        let one = Invocation::parse(["--port 7002", "--loglevel 'debug'"].map(OsString::from));
+        let Ok(Invocation::Serve(startup)) = one else { panic!("{one:?}") };
+        let config = startup.load(&mut &b""[..]).unwrap().config;
+        assert_eq!((config.port, config.loglevel.name()), (7002, "debug"));
     }
 
     #[test]
@@ -210,7 +240,7 @@ mod tests {
     fn mistakes_are_named() {
         for (line, text) in [
             ("--port", "Reading the command line\n>>> 'port'\nwrong number of arguments"),
-            ("--port abc", ">>> 'port abc'\nargument couldn't be parsed into an integer"),
+            ("--port abc", ">>> 'port \"abc\"'\nargument couldn't be parsed into an integer"),
             ("--prot 1", "did you mean 'port'?"),
             ("- --port 1", ">>> '-'\nnot a flag"),
             ("-p 1", ">>> '-p'\nnot a flag"),
@@ -219,6 +249,11 @@ mod tests {
             ("--config /nowhere/a.conf", "can't open config file '/nowhere/a.conf'"),
             ("--requirepass a b", ">>> 'requirepass (redacted)'"),
             ("--replicaof 127.0.0.1 6379", "replication is not supported"),
+            ("--replicaof 127.0.0.1 abc", "'replicaof \"127.0.0.1\" \"abc\"'\nInvalid master port"),
+            ("--replicaof 127.0.0.1", "wrong number of arguments"),
+            ("--port --loglevel verbose", "'port \"--loglevel\" \"verbose\"'\nwrong number of"),
+            ("--port 7000 - 1", "'-'\nnot a flag"),
+            ("--shutdown-on-sigint", "'shutdown-on-sigint'\nargument(s) must be one of"),
         ] {
             let error = load(line, "").unwrap_err().to_string();
             assert!(error.starts_with("\n*** FATAL CONFIG FILE ERROR"), "{error}");

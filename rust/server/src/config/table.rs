@@ -235,9 +235,17 @@ directives! {
     /// How many keys are remembered for clients that are told when they change; 0: no limit.
     "tracking-table-max-keys" => tracking_table_max_keys: u64 = 1_000_000, Int(0, MAX), Tell(Part::Tracking);
     /// Microseconds from which a command is in the slow log; 0: all, -1: none.
-    "slowlog-log-slower-than" => slowlog_log_slower_than: i64 = 10_000, Int(-1, MAX), Free;
+    "slowlog-log-slower-than" | "commandlog-execution-slower-than" => slowlog_log_slower_than: i64 = 10_000, Int(-1, MAX), Free;
     /// How many commands the slow log holds.
-    "slowlog-max-len" => slowlog_max_len: u64 = 128, Int(0, MAX), Free;
+    "slowlog-max-len" | "commandlog-slow-execution-max-len" => slowlog_max_len: u64 = 128, Int(0, MAX), Free;
+    /// Bytes from which a command is in the log of large requests; 0: all, -1: none.
+    "commandlog-request-larger-than" => commandlog_request_larger_than: i64 = 1 << 20, Int(-1, MAX), Free;
+    /// How many commands the log of large requests holds.
+    "commandlog-large-request-max-len" => commandlog_large_request_max_len: u64 = 128, Int(0, MAX), Free;
+    /// Bytes of reply from which a command is in the log of large replies; 0: all, -1: none.
+    "commandlog-reply-larger-than" => commandlog_reply_larger_than: i64 = 1 << 20, Int(-1, MAX), Free;
+    /// How many commands the log of large replies holds.
+    "commandlog-large-reply-max-len" => commandlog_large_reply_max_len: u64 = 128, Int(0, MAX), Free;
     /// Milliseconds from which an event is in the latency log; 0: none.
     "latency-monitor-threshold" => latency_monitor_threshold: u64 = 0, Int(0, MAX), Free;
     /// Whether the time of each command is counted by size.
@@ -338,7 +346,7 @@ const OTHERS: &[Directive] = &[
     refused("tls-key-file-pass", Secret, Free, Some(""), TLS_PASS),
     refused("tls-replication", Bool, Free, Some("no"), TLS_NEEDED),
     refused("tls-cluster", Bool, Free, Some("no"), TLS_NEEDED),
-    refused("replicaof", Words, Fixed, Some("no one"), REPLICA_OF).or(&["slaveof"]),
+    refused("replicaof", Kind::HostPort, Fixed, Some("no one"), REPLICA_OF).or(&["slaveof"]),
     refused("masterauth", Secret, Free, Some(""), MASTER_AUTH),
     refused("masteruser", Text, Free, Some(""), MASTER_AUTH),
     refused("min-replicas-to-write", Int(0, INT), Free, Some("0"), MIN_REPLICAS)

@@ -30,6 +30,8 @@ pub enum Kind {
     FileName,
     /// A text that is never logged or shown in an error.
     Secret,
+    /// A host and a port, or `no one`.
+    HostPort,
     /// Any number of words.
     Words,
     /// One of these.
@@ -53,7 +55,12 @@ impl Kind {
     pub fn takes_words(&self) -> bool {
         matches!(
             self,
-            Kind::Words | Kind::Flags(_) | Kind::Save | Kind::OutputLimits | Kind::Percentiles
+            Kind::Words
+                | Kind::HostPort
+                | Kind::Flags(_)
+                | Kind::Save
+                | Kind::OutputLimits
+                | Kind::Percentiles
         ) || matches!(self, Kind::Ints(..))
     }
 
@@ -73,6 +80,7 @@ impl Kind {
             Kind::BytesOrPercent => bytes_or_percent(single(args)?),
             Kind::Text | Kind::Secret => through::<Vec<u8>>(args, self),
             Kind::FileName => through::<String>(args, self),
+            Kind::HostPort => host_port(args),
             Kind::Words => through::<Vec<String>>(args, self),
             Kind::Choice(names) => choose(args, names).map(|at| names[at].into()),
             Kind::Flags(names) => flags(args, names),
@@ -245,12 +253,29 @@ pub(super) fn choose(args: &[&[u8]], names: &[&str]) -> Result<usize, String> {
 
 fn flags(args: &[&[u8]], names: &[&str]) -> Result<Vec<u8>, String> {
     let mut chosen = vec![false; names.len()];
+    if args.is_empty() {
+        choose(&[b""], names)?;
+    }
     for arg in args {
         chosen[choose(&[arg], names)?] = true;
     }
     let chosen: Vec<&str> =
         names.iter().zip(chosen).filter(|(_, on)| *on).map(|(name, _)| *name).collect();
     Ok(if chosen.is_empty() { names[0].into() } else { chosen.join(" ").into_bytes() })
+}
+
+fn host_port(args: &[&[u8]]) -> Result<Vec<u8>, String> {
+    match args {
+        [] | [b""] => Ok(Vec::new()),
+        [no, one] if no.eq_ignore_ascii_case(b"no") && one.eq_ignore_ascii_case(b"one") => {
+            Ok(b"no one".to_vec())
+        }
+        [_, port] if parse_i64(port).is_some_and(|port| (0..=65535).contains(&port)) => {
+            Ok(args.join(&b' '))
+        }
+        [_, _] => Err("Invalid master port".into()),
+        _ => Err("wrong number of arguments".into()),
+    }
 }
 
 fn save_points(args: &[&[u8]]) -> Result<Vec<u8>, String> {

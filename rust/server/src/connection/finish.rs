@@ -1,8 +1,10 @@
 //! Requests that cannot be answered at once: their data is on disk, a shard is held, they are long, or they
 //! wait for a key.
 
-use super::serving::{Serving, account, silence};
-use crate::road::{self, Again, Blocked, Done, Ended, Job, Outcome, Settings, Then, Turn, Words};
+use super::serving::{Request, Serving, account, silence};
+use crate::road::{
+    self, Again, Blocked, Done, Ended, Job, Outcome, Pending, Settings, Then, Turn, Words,
+};
 use crate::waiting::{Answer, Waiter};
 use crate::worker::READ_BYTES;
 use forgekv_base::clock;
@@ -16,6 +18,9 @@ use tokio::sync::oneshot;
 
 /// What a client that waits may send meanwhile before it is not read from any more.
 const MAX_AHEAD: usize = 1 << 20;
+
+/// The longest time between two looks for an answer that nobody announces.
+const LONGEST_STEP_MS: u64 = 16;
 
 /// How a client's waiting went on.
 enum Woken {
@@ -50,8 +55,8 @@ impl Serving {
                     self.end_waiting();
                     return true;
                 }
-                Outcome::Refused | Outcome::Queued => return true,
-                Outcome::Then(then) => return self.then(then).await,
+                Outcome::Refused | Outcome::Queued | Outcome::Paused => return true,
+                Outcome::Then(then) => return self.then(then, end, time_us).await,
                 Outcome::Long { shards, once, command, told } => {
                     let words = match &blocked {
                         Some(blocked) => blocked.waiter.words.clone(),
@@ -60,7 +65,7 @@ impl Serving {
                     let stand_in = self.session.stand_in();
                     let session = std::mem::replace(&mut self.session, stand_in);
                     let job = Job { words, command, shards, once, told, session };
-                    outcome = self.elsewhere(job).await;
+                    outcome = self.elsewhere(job, end).await;
                 }
                 Outcome::Waits(now) => {
                     if let (Some(sender), Some(blocked)) = (sender.take(), &blocked) {
@@ -71,15 +76,16 @@ impl Serving {
                     match self.wait(waits, socket).await {
                         Woken::Gone => return false,
                         Woken::InVain => {
+                            let nil = waits.waiter.nil;
                             let mut answer = Vec::new();
-                            Reply::new(&mut answer, self.session.proto).null_array();
-                            self.take_answer(&answer, time_us);
+                            nil.write_in_vain(&mut Reply::new(&mut answer, self.session.proto));
+                            self.take_answer(&answer, end, time_us);
                             return true;
                         }
                         Woken::Answered(Answer { bytes, lsn }) => {
                             self.connection
                                 .depends_on(Done { lsn, ..Done::default() }, &self.worker);
-                            self.take_answer(&bytes, time_us);
+                            self.take_answer(&bytes, end, time_us);
                             return true;
                         }
                         Woken::Asked => {
@@ -103,7 +109,7 @@ impl Serving {
                         let mut answer = Vec::new();
                         let mut reply = Reply::new(&mut answer, self.session.proto);
                         road::refuse(&mut reply, &Error::Engine(e));
-                        self.take_answer(&answer, time_us);
+                        self.take_answer(&answer, end, time_us);
                         return true;
                     }
                     if again.is_enough(&self.worker.server) {
@@ -137,8 +143,10 @@ impl Serving {
                         &mut scratch.batch,
                         &mut output,
                     );
-                    if matches!(outcome, Outcome::Done(_) | Outcome::Then(_)) {
-                        time_us = account(&worker, session, &output, mark, time_us, &settings);
+                    if matches!(outcome, Outcome::Done(_)) {
+                        let request = Request { words: &words, bytes: end - self.start };
+                        time_us =
+                            account(&worker, session, request, &output, mark, time_us, &settings);
                         silence(session, &mut output, mark);
                     }
                 }
@@ -147,13 +155,17 @@ impl Serving {
     }
 
     /// Writes what was answered for this client, and ends its waiting.
-    fn take_answer(&mut self, answer: &[u8], since_us: u64) {
+    fn take_answer(&mut self, answer: &[u8], end: usize, since_us: u64) {
         let mut output = self.connection.output.borrow_mut();
         let mark = output.len();
         output.extend_from_slice(answer);
         let settings = self.worker.settings();
-        account(&self.worker, &mut self.session, &output, mark, since_us, &settings);
+        let mut args = Args::new();
+        let words = parse(self.input.get(self.start..end).unwrap_or_default(), &mut args);
+        let request = Request { words: &words, bytes: end - self.start };
+        account(&self.worker, &mut self.session, request, &output, mark, since_us, &settings);
         silence(&mut self.session, &mut output, mark);
+        drop(words);
         drop(output);
         self.end_waiting();
     }
@@ -234,7 +246,8 @@ impl Serving {
             &mut output,
         );
         if matches!(outcome, Outcome::Done(_)) {
-            account(&worker, &mut self.session, &output, mark, began_us, &settings);
+            let request = Request { words: &words, bytes: 0 };
+            account(&worker, &mut self.session, request, &output, mark, began_us, &settings);
             silence(&mut self.session, &mut output, mark);
         }
         outcome
@@ -255,7 +268,7 @@ impl Serving {
     }
 
     /// Runs a command on a thread that may wait.
-    async fn elsewhere(&mut self, job: Job) -> Outcome {
+    async fn elsewhere(&mut self, job: Job, end: usize) -> Outcome {
         let store = self.open_store().await;
         let server = self.worker.server.clone();
         let settings = Settings::clone(&self.worker.settings());
@@ -289,35 +302,54 @@ impl Serving {
         };
         self.session.client.command.store(command as u32, Relaxed);
         let settings = self.worker.settings();
-        account(&self.worker, &mut self.session, &output, mark, started_us, &settings);
+        let mut args = Args::new();
+        let words = parse(self.input.get(self.start..end).unwrap_or_default(), &mut args);
+        let request = Request { words: &words, bytes: end - self.start };
+        account(&self.worker, &mut self.session, request, &output, mark, started_us, &settings);
+        drop(words);
         silence(&mut self.session, &mut output, mark);
         drop(output);
         self.connection.release();
         Outcome::Done(done)
     }
 
-    async fn then(&mut self, then: Then) -> bool {
+    /// What comes after a command on the session or the server is a part of the time that it takes.
+    async fn then(&mut self, then: Then, end: usize, since_us: u64) -> bool {
+        let closes = matches!(then, Then::Close);
+        let mut answer = Vec::new();
         match then {
-            Then::Close => false,
+            Then::Close => {}
             Then::Sleep(time) => {
                 tokio::time::sleep(time).await;
-                true
+                Reply::new(&mut answer, self.session.proto).ok();
             }
+            Then::Until(mut pending) => answer = self.wait_for(&mut pending).await,
             Then::Work(work) => {
                 let proto = self.session.proto;
-                let done = tokio::task::spawn_blocking(move || work(proto)).await;
-                let mut output = self.connection.output.borrow_mut();
-                let mark = output.len();
-                match done {
-                    Ok(bytes) => output.extend_from_slice(&bytes),
+                match tokio::task::spawn_blocking(move || work(proto)).await {
+                    Ok(bytes) => answer = bytes,
                     Err(e) => {
                         tracing::error!("a long command did not end: {e}");
-                        Reply::new(&mut output, proto).error("ERR the command failed");
+                        Reply::new(&mut answer, proto).error("ERR the command failed");
                     }
                 }
-                silence(&mut self.session, &mut output, mark);
-                true
             }
+        }
+        self.take_answer(&answer, end, since_us);
+        !closes
+    }
+
+    /// Looks again and again whether there is an answer.
+    async fn wait_for(&self, pending: &mut Pending) -> Vec<u8> {
+        let mut step_ms = 1;
+        loop {
+            let late = pending.deadline_us.is_some_and(|at| clock::monotonic_us() >= at);
+            let gone = self.connection.is_killed.get() || self.worker.is_stopping.get();
+            if let Some(answer) = (pending.look)(late || gone) {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(step_ms)).await;
+            step_ms = (step_ms * 2).min(LONGEST_STEP_MS);
         }
     }
 }

@@ -5,6 +5,8 @@
 //! first of them runs, because waiting for memory is what a look-up costs.
 
 use super::Connection;
+use crate::commands::Flags;
+use crate::observe::{Executed, Source};
 use crate::road::{self, Known, Outcome, Settings, Turn, Words};
 use crate::session::{Replies, Session};
 use crate::table::KeyPlan;
@@ -79,6 +81,8 @@ enum Stop {
     Close,
     /// The store is being opened again.
     NoStore,
+    /// The request at `start` waits for the end of a pause.
+    Paused,
     /// The request at `start` cannot be answered at once; it ends at `end`.
     Put { outcome: Outcome, end: usize },
 }
@@ -186,6 +190,14 @@ impl Serving {
                 }
                 Stop::Close => return false,
                 Stop::NoStore => self.worker.wait_for_store().await,
+                Stop::Paused => {
+                    let is_gone =
+                        || self.connection.is_killed.get() || self.worker.is_stopping.get();
+                    self.worker.server.pause.wait(is_gone).await;
+                    if self.worker.is_stopping.get() {
+                        return false;
+                    }
+                }
                 Stop::Put { outcome, end } => {
                     self.worker.under_way.set(self.worker.under_way.get() + 1);
                     let goes_on = self.finish(outcome, end, socket).await;
@@ -213,6 +225,7 @@ impl Serving {
         let now_ms = clock::now_ms();
         let client = self.session.client.clone();
         client.heard_ms.store(now_ms, Relaxed);
+        client.input_bytes.store((self.input.len() - self.start) as u64, Relaxed);
         let connection = self.connection.clone();
         let mut output = connection.output.borrow_mut();
         if output.capacity() == 0 {
@@ -244,7 +257,9 @@ impl Serving {
                     Outcome::Done(done) => {
                         self.connection.depends_on(done, &worker);
                         self.writes += u64::from(done.wrote);
-                        time_us = account(&worker, session, &output, mark, time_us, &settings);
+                        let request = Request { words: &words, bytes: slot.end - slot.begin };
+                        time_us =
+                            account(&worker, session, request, &output, mark, time_us, &settings);
                         silence(session, &mut output, mark);
                         self.start = slot.end;
                     }
@@ -257,10 +272,13 @@ impl Serving {
                         silence(session, &mut output, mark);
                         self.start = slot.end;
                     }
+                    Outcome::Paused => return Stop::Paused,
                     outcome => {
-                        if matches!(outcome, Outcome::Then(_)) {
-                            account(&worker, session, &output, mark, time_us, &settings);
-                            silence(session, &mut output, mark);
+                        if matches!(outcome, Outcome::Then(_))
+                            && matches!(session.replies, Replies::Off | Replies::Skip)
+                        {
+                            // It counts as answered, or not, when it has come to its end.
+                            output.truncate(mark);
                         }
                         return Stop::Put { outcome, end: slot.end };
                     }
@@ -385,7 +403,9 @@ impl Serving {
         let client = &self.session.client;
         client.input_bytes.store(self.input.len() as u64, Relaxed);
         client.input_room.store((self.input.capacity() - self.input.len()) as u64, Relaxed);
-        client.output_bytes.store(self.connection.output.borrow().len() as u64, Relaxed);
+        let output = self.connection.output.borrow();
+        client.output_bytes.store(output.len() as u64, Relaxed);
+        client.output_room.store(output.capacity() as u64, Relaxed);
     }
 
     /// Slows a writer down while flushes and compactions do not keep up.
@@ -434,11 +454,20 @@ enum End {
     Wrong(ProtocolError),
 }
 
-/// Counts a command that was executed; returns the time.
+/// A command as it was sent.
+#[derive(Clone, Copy)]
+pub(super) struct Request<'a> {
+    pub(super) words: &'a [&'a [u8]],
+    /// How many bytes it took on the wire.
+    pub(super) bytes: usize,
+}
+
+/// Counts a command that was executed, and shows it to those who watch; returns the time.
 #[inline]
 pub(super) fn account(
     worker: &Worker,
     session: &mut Session,
+    request: Request<'_>,
     output: &[u8],
     mark: usize,
     since_us: u64,
@@ -454,17 +483,60 @@ pub(super) fn account(
     let nanos = (now_us - since_us) * 1000;
     let track = settings.config.latency_tracking;
     worker.stats.call(command, nanos, failed, track);
-    for nested in session.nested.drain(..) {
+    let Some(entry) = worker.server.table.get(command) else { return now_us };
+    let thresholds = &settings.thresholds;
+    // What a script runs is shown behind it, what EXEC runs before it.
+    let shows_first = !session.nested.is_empty() && !entry.flags.has(Flags::QUEUE);
+    let mut executed = Executed {
+        entry,
+        words: request.words,
+        db: session.db,
+        micros: now_us - since_us,
+        request_bytes: request.bytes as u64,
+        reply_bytes: (output.len() - mark) as u64,
+        source: Source::Client,
+        is_shown: false,
+    };
+    if shows_first {
+        worker.server.observe.show_at_once(&worker.server, session, &mut executed);
+    }
+    if !session.nested.is_empty() {
+        account_nested(worker, session, settings);
+    }
+    worker.server.observe.executed(&worker.server, session, thresholds, &executed);
+    now_us
+}
+
+/// Counts the commands that EXEC or a script has run, and shows them to those who watch.
+#[cold]
+fn account_nested(worker: &Worker, session: &mut Session, settings: &Settings) {
+    let server = &worker.server;
+    for nested in std::mem::take(&mut session.nested) {
         let failed = !nested.error.is_empty();
+        let track = settings.config.latency_tracking;
         match nested.rejected {
             false => worker.stats.call(nested.command, nested.nanos, failed, track),
             true => worker.stats.rejected(nested.command),
         }
-        if !nested.error.is_empty() {
+        if failed {
             worker.stats.error(&nested.error);
         }
+        let (Some(entry), Some(kept)) = (server.table.get(nested.command), nested.kept) else {
+            continue;
+        };
+        let words: Words<'_> = kept.words.iter().map(Vec::as_slice).collect();
+        let executed = Executed {
+            entry,
+            words: &words,
+            db: kept.db,
+            micros: nested.nanos / 1000,
+            request_bytes: 0,
+            reply_bytes: 0,
+            source: kept.source,
+            is_shown: false,
+        };
+        server.observe.executed(server, session, &settings.thresholds, &executed);
     }
-    now_us
 }
 
 /// Takes a reply back that the client does not want (CLIENT REPLY).

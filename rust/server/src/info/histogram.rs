@@ -74,6 +74,31 @@ impl Counts {
         0
     }
 
+    /// Microseconds, each twice the one before, and how many durations are not longer; only where there
+    /// are more than at the one before.
+    pub fn doublings(&self) -> Vec<(u64, u64)> {
+        let total = self.total();
+        let mut steps: Vec<(u64, u64)> = Vec::new();
+        let mut counts = self.0.iter().enumerate().peekable();
+        let mut seen = 0;
+        let mut nanos = 1024u64;
+        while seen < total {
+            let before = seen;
+            while let Some((_, count)) = counts.next_if(|(bucket, _)| largest(*bucket) <= nanos) {
+                seen += count;
+            }
+            if counts.peek().is_none() {
+                seen = total;
+            }
+            if seen > before {
+                // Named as Redis names them: the upper end of a bucket of hers.
+                steps.push(((nanos + nanos / 128 - 1) / 1000, seen));
+            }
+            nanos = nanos.saturating_mul(2);
+        }
+        steps
+    }
+
     pub(super) fn subtract(&mut self, earlier: &Counts) {
         for (count, earlier) in self.0.iter_mut().zip(&earlier.0) {
             *count = count.saturating_sub(*earlier);
@@ -98,6 +123,20 @@ mod tests {
         }
         assert_eq!(bucket(u64::MAX), BUCKETS - 1);
         assert!(largest(BUCKETS - 1) > 60_000_000_000);
+    }
+
+    #[test]
+    fn doublings_add_up() {
+        let histogram = Histogram::new();
+        for nanos in [100, 900, 1500, 30_000, 30_001, 5_000_000, u64::MAX] {
+            histogram.record(nanos);
+        }
+        let mut counts = Counts::default();
+        assert_eq!(counts.doublings(), []);
+        histogram.add_to(&mut counts);
+        let steps = counts.doublings();
+        assert_eq!(steps[..4], [(1, 2), (2, 3), (33, 5), (8455, 6)]);
+        assert_eq!((steps.len(), steps[4].1), (5, 7));
     }
 
     #[test]

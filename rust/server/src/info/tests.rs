@@ -11,6 +11,14 @@ impl Allocator for Fixed {
     fn figures(&self) -> AllocatorFigures {
         AllocatorFigures { allocated: 2048, active: 4096, resident: 8192, retained: 0 }
     }
+
+    fn purge(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn report(&self) -> Result<String, String> {
+        Ok(String::new())
+    }
 }
 
 fn with(totals: &Totals, ask: &[&str]) -> String {
@@ -28,6 +36,7 @@ fn with(totals: &Totals, ask: &[&str]) -> String {
         storage: Storage { log_appended: 100, log_synced: 90, ..Storage::default() },
         saves: Saves { changes: 4, ..Saves::default() },
         denials: Denials { keys: 3, ..Denials::default() },
+        rewrites: Rewrites { last_took_s: Some(3), ..Rewrites::default() },
         keyspace: &[
             Database { index: 0, keys: 5, expires: 2, avg_ttl_ms: 77 },
             Database { index: 3, keys: 0, expires: 0, avg_ttl_ms: 0 },
@@ -157,6 +166,12 @@ fn the_peak_is_remembered_until_reset() {
         }
         fn figures(&self) -> AllocatorFigures {
             AllocatorFigures { allocated: self.0.load(Relaxed), ..AllocatorFigures::default() }
+        }
+        fn purge(&self) -> Result<(), String> {
+            Ok(())
+        }
+        fn report(&self) -> Result<String, String> {
+            Ok(String::new())
         }
     }
     let (watch, moving) = (MemoryWatch::default(), Moving(AtomicU64::new(10)));

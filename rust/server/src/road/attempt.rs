@@ -3,6 +3,7 @@
 use super::{Admin, Done, Once, Settings, arguments, refuse};
 use crate::commands::{Flags, Handler, args::wrong_number};
 use crate::effects::Effects;
+use crate::observe::Source;
 use crate::road::{Scope, Told};
 use crate::server::Shared;
 use crate::session::Session;
@@ -218,6 +219,11 @@ pub(super) fn perform<'e>(
                 told: host.told,
                 remember: None,
                 grows: false,
+                source: if call.entry.flags.has(Flags::QUEUE) {
+                    Source::Client
+                } else {
+                    Source::Script
+                },
                 once: call.once,
             };
             let result = handler(&mut scope, &mut args, reply);

@@ -7,8 +7,9 @@ use super::{Admin, Once, Settings, Then, arguments, keys, refuse};
 use crate::acl::Context;
 use crate::commands::{Flags, Handler};
 use crate::effects::{Effects, Published};
+use crate::observe::Source;
 use crate::server::Shared;
-use crate::session::{Nested, Session};
+use crate::session::{KeptCommand, Nested, Session};
 use crate::table::Entry;
 use forgekv_base::clock;
 use forgekv_data::{ELSEWHERE, Error, Result, Store, Write};
@@ -32,6 +33,8 @@ pub(crate) struct Scope<'s, 'e> {
     pub(crate) remember: Option<usize>,
     /// Whether a command was run that makes the data larger.
     pub(super) grows: bool,
+    /// Where the commands come from that are run.
+    pub(super) source: Source,
     pub(crate) once: Once,
 }
 
@@ -68,6 +71,7 @@ impl Scope<'_, '_> {
     ) -> Result<()> {
         let began_us = clock::monotonic_us();
         let mark = reply.mark();
+        let db = self.session.db;
         let result = match entry.command.handler {
             Handler::Admin(_) => self.admin(entry, words, reply),
             _ => self.on_data(entry, words, reply),
@@ -82,7 +86,12 @@ impl Scope<'_, '_> {
         let failed = reply.since(mark).first() == Some(&b'-');
         let nanos = (clock::monotonic_us() - began_us) * 1000;
         let error = if failed { reply.since(mark).to_vec() } else { Vec::new() };
-        self.session.nested.push(Nested { command: entry.id, nanos, error, rejected: false });
+        let kept = self.server.observe.wants(&self.settings.thresholds, nanos / 1000).then(|| {
+            let source = self.source;
+            let words = words.iter().map(|word| word.to_vec()).collect();
+            KeptCommand { words, db, source }
+        });
+        self.session.nested.push(Nested { command: entry.id, nanos, error, kept, rejected: false });
         Ok(())
     }
 
@@ -133,7 +142,12 @@ impl Scope<'_, '_> {
                     wait.nil.write(reply);
                 }
             }),
-            Handler::Compound(handler) => handler(self, &mut args, reply),
+            Handler::Compound(handler) => {
+                let source = std::mem::replace(&mut self.source, Source::Script);
+                let result = handler(self, &mut args, reply);
+                self.source = source;
+                result
+            }
             Handler::Admin(_) | Handler::Container => Err(args.wrong_number()),
         };
         match result {
@@ -182,9 +196,16 @@ impl Scope<'_, '_> {
         let then = admin.then;
         match then {
             None | Some(Then::Close) => {}
+            // Nothing waits inside a transaction or a script.
+            Some(Then::Until(mut pending)) => {
+                reply.raw(&(pending.look)(true).unwrap_or_default());
+            }
             // What takes its time does so where that holds nobody up but those who want these shards.
             Some(_) if !may_wait => return Err(EngineError::Busy(ELSEWHERE).into()),
-            Some(Then::Sleep(time)) => std::thread::sleep(time),
+            Some(Then::Sleep(time)) => {
+                std::thread::sleep(time);
+                reply.ok();
+            }
             Some(Then::Work(work)) => reply.raw(&work(self.session.proto)),
         }
         if let Err(e) = result {

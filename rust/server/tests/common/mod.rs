@@ -25,6 +25,14 @@ impl Allocator for NoFigures {
     fn figures(&self) -> AllocatorFigures {
         AllocatorFigures::default()
     }
+
+    fn purge(&self) -> Result<(), String> {
+        Err("it is not known".into())
+    }
+
+    fn report(&self) -> Result<String, String> {
+        Err("it is not known".into())
+    }
 }
 
 pub struct Running {

@@ -4,6 +4,7 @@ use super::tracking;
 use crate::acl::User;
 use crate::commands::command::HELP;
 use crate::commands::{Args, Command, admin, container};
+use crate::pause::Paused;
 use crate::road::{Admin, Then};
 use crate::session::{Client, NO_COMMAND, Replies};
 use forgekv_base::number::parse_i64;
@@ -65,6 +66,23 @@ pub(super) const CLIENT: Command = container(
             .since("5.0.0")
             .about("Ends the waiting of a client, as if in vain or with an error.")
             .complexity("O(log N) where N is the number of client connections"),
+        admin("PAUSE", pause, "timeout:integer [WRITE | ALL]")
+            .arity(-3)
+            .operator()
+            .loading()
+            .stale()
+            .noscript()
+            .since("3.0.0")
+            .about("Has commands that may write, or all, wait for so many milliseconds.")
+            .complexity("O(1)"),
+        admin("UNPAUSE", unpause, "")
+            .operator()
+            .loading()
+            .stale()
+            .noscript()
+            .since("6.2.0")
+            .about("Lets commands go on that wait because of CLIENT PAUSE.")
+            .complexity("O(1)"),
         admin("NO-EVICT", no_evict, "<ON | OFF>")
             .operator()
             .loading()
@@ -194,7 +212,7 @@ fn unblock(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) 
         if with_error {
             theirs.error("UNBLOCKED client unblocked via CLIENT UNBLOCK");
         } else {
-            theirs.null_array();
+            waiter.nil.write_in_vain(&mut theirs);
         }
         waiter.answer(answer)
     });
@@ -359,6 +377,41 @@ fn reply_mode(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_
     } else {
         return Err(SYNTAX);
     };
+    Ok(())
+}
+
+fn pause(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+    if args.remaining() > 2 {
+        return Err(subcommand_syntax("pause"));
+    }
+    let mut timeout = args.clone();
+    args.next()?;
+    let what = if args.is_empty() || args.flag("ALL") {
+        Paused::Everything
+    } else if args.flag("WRITE") {
+        Paused::Writes
+    } else {
+        return Err(Error::reply("ERR CLIENT PAUSE mode must be WRITE or ALL"));
+    };
+    let ms = parse_i64(timeout.next()?)
+        .ok_or(Error::reply("ERR timeout is not an integer or out of range"))?;
+    let ms = u64::try_from(ms).map_err(|_| Error::reply("ERR timeout is negative"))?;
+    let until_ms = ctx.server.pause.begin(what, ctx.now_ms.saturating_add(ms));
+    ctx.store.keep_expired_until(until_ms);
+    reply.ok();
+    Ok(())
+}
+
+fn subcommand_syntax(name: &str) -> Error {
+    Error::reply(format!(
+        "ERR unknown subcommand or wrong number of arguments for '{name}'. Try CLIENT HELP."
+    ))
+}
+
+fn unpause(ctx: &mut Admin<'_, '_>, _: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+    ctx.server.pause.end();
+    ctx.store.keep_expired_until(0);
+    reply.ok();
     Ok(())
 }
 
