@@ -38,6 +38,7 @@ impl Db {
                 random_seed: 1,
                 place_seed: self.store.place_seed(),
                 events: 0,
+                interest: forgekv_engine::ShardSet::default(),
             };
             let done = self.store.engine().with_reserved(ShardSet::ALL, |guard| {
                 let mut view = self.store.write(guard, Batch::new(), around);

@@ -150,7 +150,7 @@ impl Writer {
         let (mut count, mut most, mut is_list) = (0, 0, true);
         table.for_each(|key: Value, _: Value| {
             match key {
-                Value::Integer(n) if n > 0 => most = most.max(n as i64),
+                Value::Integer(n) if n > 0 => most = most.max(n),
                 Value::Number(n) if n > 0.0 && n.fract() == 0.0 => most = most.max(n as i64),
                 _ => is_list = false,
             }

@@ -282,6 +282,7 @@ unsafe fn ask(state: *mut lua_State, control: &Control) -> Asked {
         return Asked::Stopped;
     }
     let mut digits = Digits::new();
+    // SAFETY: the arguments stay on the stack until this returns.
     let words = match unsafe { words(state, &mut digits) } {
         Ok(words) => words,
         Err(wrong) => return Asked::Wrong(wrong),
@@ -308,6 +309,7 @@ unsafe fn words<'a>(
     state: *mut lua_State,
     digits: &'a mut Digits,
 ) -> std::result::Result<SmallVec<[&'a [u8]; 8]>, &'static [u8]> {
+    // SAFETY: asking for the height of the stack changes nothing.
     let n = unsafe { ffi::lua_gettop(state) };
     if n == 0 {
         return Err(NO_WORDS);
@@ -318,6 +320,7 @@ unsafe fn words<'a>(
         match unsafe { ffi::lua_type(state, index) } {
             ffi::LUA_TSTRING => {}
             ffi::LUA_TNUMBER => {
+                // SAFETY: the index is on the stack, and a number is read without conversion.
                 let value = unsafe { ffi::lua_tonumber(state, index) };
                 number::argument(value, digits);
                 ends.push(digits.len() as u32);
@@ -329,6 +332,7 @@ unsafe fn words<'a>(
     let (mut begin, mut ends) = (0, ends.into_iter());
     let mut words = SmallVec::new();
     for index in 1..=n {
+        // SAFETY: the index is on the stack.
         if unsafe { ffi::lua_type(state, index) } == ffi::LUA_TNUMBER {
             let end = ends.next().unwrap_or(0) as usize;
             words.push(digits.get(begin..end).unwrap_or_default());
@@ -359,6 +363,7 @@ pub(crate) unsafe fn text_at<'a>(state: *mut lua_State, index: c_int) -> &'a [u8
 /// # Safety
 /// There is a free slot; may raise.
 pub(crate) unsafe fn push_text(state: *mut lua_State, text: &[u8]) {
+    // SAFETY: the caller has a free slot; Lua copies the bytes.
     unsafe {
         ffi::lua_pushlstring_(state, text.as_ptr().cast(), text.len());
     }
@@ -369,6 +374,7 @@ pub(crate) unsafe fn push_text(state: *mut lua_State, text: &[u8]) {
 /// # Safety
 /// There are three free slots; may raise.
 pub(crate) unsafe fn push_error(state: *mut lua_State, text: &[u8], is_counted: bool) {
+    // SAFETY: the caller has three free slots.
     unsafe {
         ffi::lua_createtable(state, 0, 4);
         push_text(state, text);
@@ -381,10 +387,12 @@ pub(crate) unsafe fn push_error(state: *mut lua_State, text: &[u8], is_counted: 
 }
 
 unsafe extern "C-unwind" fn redis_call(state: *mut lua_State) -> c_int {
+    // SAFETY: called by Lua, as `answer` wants it.
     unsafe { answer(state, true) }
 }
 
 unsafe extern "C-unwind" fn redis_pcall(state: *mut lua_State) -> c_int {
+    // SAFETY: called by Lua, as `answer` wants it.
     unsafe { answer(state, false) }
 }
 
@@ -465,6 +473,8 @@ unsafe extern "C-unwind" fn protected_call_with(state: *mut lua_State) -> c_int 
 /// # Safety
 /// As [`control`]; there is an error on the stack.
 unsafe fn caught(state: *mut lua_State) -> c_int {
+    // SAFETY: an error is on the stack; a C function has twenty slots, and no frame up to Lua owns anything
+    // (2).
     unsafe {
         if control(state).is_stopped() {
             return stop(state);
@@ -601,6 +611,7 @@ unsafe extern "C-unwind" fn error_handler(state: *mut lua_State) -> c_int {
 /// # Safety
 /// There are three free slots; may raise.
 unsafe fn push_words(state: *mut lua_State, words: &[&[u8]]) {
+    // SAFETY: the caller has three free slots; each word takes one, which storing it gives back.
     unsafe {
         ffi::lua_createtable(state, words.len() as c_int, 0);
         let mut index = 0;
@@ -674,6 +685,8 @@ unsafe extern "C-unwind" fn run_load(state: *mut lua_State) -> c_int {
 /// # Safety
 /// They are on the stack; nothing up to the runner owns anything.
 unsafe fn finish(state: *mut lua_State, control: &Control, n: c_int) -> c_int {
+    // SAFETY: handler, function and arguments are on the stack; the buffer is used by nobody else while the
+    // run ends.
     unsafe {
         if ffi::lua_pcall(state, n, 1, 1) != ffi::LUA_OK {
             ffi::lua_pushboolean(state, 0);

@@ -71,7 +71,7 @@ fn log(arguments: &Arguments<'_>) -> Answer {
     }
     let level = match arguments.get(1) {
         Value::Number(level) => *level as i64,
-        Value::Integer(level) => *level as i64,
+        Value::Integer(level) => *level,
         _ => return Err(reply("ERR First argument must be a number (log level).")),
     };
     if !(0..=3).contains(&level) {
@@ -113,7 +113,7 @@ fn set_repl(arguments: &Arguments<'_>) -> Answer {
     }
     let flags = match arguments.get(1) {
         Value::Number(n) => *n as i64,
-        Value::Integer(n) => *n as i64,
+        Value::Integer(n) => *n,
         _ => 0,
     };
     if !(0..=3).contains(&flags) {

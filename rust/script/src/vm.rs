@@ -220,7 +220,6 @@ impl Vm {
     }
 
     /// Runs the text of a library; `None` as error when the host stopped it.
-    #[expect(clippy::type_complexity, reason = "what was registered, with the functions")]
     fn load_code(
         &mut self,
         host: &mut dyn Host,

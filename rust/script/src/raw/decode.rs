@@ -11,6 +11,8 @@ use std::ffi::c_int;
 /// Called by a function that Lua called; may raise, and owns nothing.
 pub(super) unsafe fn push(state: *mut lua_State, reply: &[u8], resp3: bool) {
     let mut rest = reply;
+    // SAFETY: the caller's promise: this runs inside a call by Lua; `value` needs the eight slots that are
+    // made here.
     unsafe {
         ffi::luaL_checkstack(state, 8, c"too deep".as_ptr());
         value(state, &mut rest, resp3);
@@ -48,11 +50,14 @@ fn blob<'a>(rest: &mut &'a [u8], len: i64) -> &'a [u8] {
 
 unsafe fn value(state: *mut lua_State, rest: &mut &[u8], resp3: bool) {
     let Some((&kind, after)) = rest.split_first() else {
+        // SAFETY: each value that is read has a slot: whoever calls this has made room for eight.
         unsafe { ffi::lua_pushnil(state) };
         return;
     };
     *rest = after;
     let head = line(rest);
+    // SAFETY: each arm uses at most six of the eight slots that its caller has made, and leaves one value;
+    // tables make room for their elements before they read them.
     unsafe {
         match kind {
             b'+' => {
@@ -130,6 +135,7 @@ unsafe fn value(state: *mut lua_State, rest: &mut &[u8], resp3: bool) {
 
 /// The pair on top of the stack into the table below; a key that Lua does not allow is left out.
 unsafe fn set(state: *mut lua_State) {
+    // SAFETY: a key and a value are on top of a table: each caller has just pushed them.
     unsafe {
         match ffi::lua_type(state, -2) {
             ffi::LUA_TNIL => ffi::lua_settop(state, -3),
@@ -139,6 +145,8 @@ unsafe fn set(state: *mut lua_State) {
 }
 
 unsafe fn array(state: *mut lua_State, rest: &mut &[u8], n: i64, resp3: bool) {
+    // SAFETY: room for eight is made before the first element; each element leaves one value, which is
+    // stored.
     unsafe {
         ffi::luaL_checkstack(state, 8, c"too deep".as_ptr());
         ffi::lua_createtable(state, n as c_int, 0);

@@ -33,6 +33,7 @@ pub(super) unsafe fn write(
 ) {
     let begin = out.len();
     let mut writer = Writer { out, resp3, script_resp3, values: 0 };
+    // SAFETY: the caller's promise: a value is on the stack; `value` makes its own room.
     unsafe { value(state, &mut writer, 0) };
     if writer.values > MOST_VALUES || writer.out.len() > MOST_BYTES {
         out.truncate(begin);
@@ -82,6 +83,7 @@ impl Writer<'_> {
 
 /// Pushes the field of the table on top of the stack; its type.
 unsafe fn field(state: *mut lua_State, name: &CStr) -> c_int {
+    // SAFETY: a table is on top, and each caller has a free slot: `value` has made room for six.
     unsafe {
         ffi::lua_pushlstring_(state, name.as_ptr(), name.to_bytes().len());
         ffi::lua_rawget(state, -2);
@@ -90,10 +92,13 @@ unsafe fn field(state: *mut lua_State, name: &CStr) -> c_int {
 }
 
 unsafe fn pop(state: *mut lua_State, n: c_int) {
+    // SAFETY: as many values as are taken off were pushed by the caller.
     unsafe { ffi::lua_settop(state, -n - 1) };
 }
 
 unsafe fn value(state: *mut lua_State, writer: &mut Writer<'_>, depth: u32) {
+    // SAFETY: room for six is made first; every arm leaves the stack as it found it, and then the value is
+    // taken off.
     unsafe {
         writer.values += 1;
         if depth > MOST_DEPTH || ffi::lua_checkstack(state, 6) == 0 {
@@ -125,6 +130,7 @@ unsafe fn value(state: *mut lua_State, writer: &mut Writer<'_>, depth: u32) {
 
 /// The table on top of the stack, which stays there.
 unsafe fn table(state: *mut lua_State, writer: &mut Writer<'_>, depth: u32) {
+    // SAFETY: a table is on top and six slots were made; each branch takes off what it has pushed.
     unsafe {
         if field(state, c"err") == ffi::LUA_TSTRING {
             let text = text_at(state, -1);
@@ -228,6 +234,7 @@ unsafe fn table(state: *mut lua_State, writer: &mut Writer<'_>, depth: u32) {
 /// How many pairs the table on top of the stack has.
 unsafe fn count(state: *mut lua_State) -> i64 {
     let mut n = 0;
+    // SAFETY: a table is on top; a walk needs two slots of the six.
     unsafe {
         ffi::lua_pushnil(state);
         while ffi::lua_next(state, -2) != 0 {
@@ -240,10 +247,12 @@ unsafe fn count(state: *mut lua_State) -> i64 {
 
 /// Takes the inner table off the stack, and the key of a walk that was broken off.
 unsafe fn leave(state: *mut lua_State, writer: &Writer<'_>) {
+    // SAFETY: the inner table, and if a walk was broken off its key, are on top.
     unsafe { pop(state, if writer.is_full() { 2 } else { 1 }) };
 }
 
 unsafe fn array(state: *mut lua_State, writer: &mut Writer<'_>, depth: u32) {
+    // SAFETY: a table is on top; an element takes one slot, which `value` gives back.
     unsafe {
         // Counted before: a header put before what it counts would be paid for at every depth.
         let mut n: i64 = 0;

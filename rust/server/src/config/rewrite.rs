@@ -51,8 +51,8 @@ pub(super) fn rewrite(
 fn with_users(old: &[u8], users: Option<Vec<Vec<u8>>>) -> Vec<u8> {
     let is_user = |line: &&[u8]| name_on(line).is_some_and(|n| n.eq_ignore_ascii_case(b"user"));
     let mut lines: Vec<&[u8]> = old.split(|b| *b == b'\n').collect();
-    let first = lines.iter().position(|line| is_user(&line));
-    lines.retain(|line| !is_user(&line));
+    let first = lines.iter().position(is_user);
+    lines.retain(|line| !is_user(line));
     let users = users.unwrap_or_default();
     if first.is_none() && users.is_empty() {
         return old.to_vec();
