@@ -222,7 +222,7 @@ impl<'s, 'm> Game<'s, 'm> {
             Act::Let { name, client, line } => {
                 let reply = self.call(*client, line)?;
                 let text = match (&reply, reply.as_bytes()) {
-                    (_, Some(bytes)) => String::from_utf8_lossy(bytes).into_owned(),
+                    (_, Some(bytes)) => as_word(bytes),
                     (Value::Int(n), _) => n.to_string(),
                     _ => return Err(format!("@let {name}: {:?}", render(&reply)).into()),
                 };
@@ -367,4 +367,14 @@ fn describe(act: &Act) -> String {
         Act::Read { client } => format!("c{client}<"),
         _ => act.command().unwrap_or("").to_string(),
     }
+}
+
+/// `bytes` as they are written in a line: with quotes and escapes where that is needed.
+fn as_word(bytes: &[u8]) -> String {
+    let is_plain = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\'' | b'\\');
+    if !bytes.is_empty() && bytes.iter().all(is_plain) {
+        return String::from_utf8_lossy(bytes).into_owned();
+    }
+    let escaped: String = bytes.iter().map(|byte| format!("\\x{byte:02x}")).collect();
+    format!("\"{escaped}\"")
 }

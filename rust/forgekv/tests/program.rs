@@ -140,7 +140,7 @@ fn mistakes_stop_the_start() {
     fs::write(dir.path("b.conf"), "tls-port 6380\n").unwrap();
     for (args, text) in [
         (vec![dir.path("a.conf")], "a.conf', at line 2\n>>> 'prot 2'\n"),
-        (vec![dir.path("b.conf")], "TLS is not supported"),
+        (vec![dir.path("b.conf")], "tls-cert-file"),
         (vec![dir.path("none.conf")], "can't open config file"),
         (vec!["--maxmemory".into(), "much".into()], "argument must be a memory value"),
         (vec!["check".into()], "usage: forgekv check DIR"),

@@ -142,8 +142,8 @@ impl Entry {
     pub(crate) fn only_reads(&self) -> bool {
         match self.command.handler {
             Handler::Read(_) => true,
-            Handler::Wait(_) | Handler::Compound(_) => self.flags.has(Flags::ONLY_READS),
-            _ => false,
+            Handler::Write(_) => false,
+            _ => self.flags.has(Flags::ONLY_READS),
         }
     }
 
@@ -191,7 +191,9 @@ impl Entry {
     /// ACL categories, without the at sign.
     pub(crate) fn categories(&self) -> Vec<&'static str> {
         let mut names = Vec::new();
-        if self.writes() {
+        // What a script does is asked of the commands that it calls.
+        if self.flags.has(Flags::SCRIPT) {
+        } else if self.writes() {
             names.push("write");
         } else if self.only_reads() {
             names.push("read");

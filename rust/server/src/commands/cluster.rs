@@ -43,8 +43,9 @@ pub(crate) const FAMILY: Family = Family::new(
                     "start-slot:integer end-slot:integer [start-slot:integer end-slot:integer ...]",
                     "7.0.0",
                 ),
-                change("BUMPEPOCH", "", "3.0.0"),
-                operators("COUNT-FAILURE-REPORTS", "node-id:string", "3.0.0"),
+                change("BUMPEPOCH", "", "3.0.0").tips(&["nondeterministic_output"]),
+                operators("COUNT-FAILURE-REPORTS", "node-id:string", "3.0.0")
+                    .tips(&["nondeterministic_output"]),
                 look("COUNTKEYSINSLOT", "slot:integer", "3.0.0"),
                 change("DELSLOTS", "slot:integer [slot:integer ...]", "3.0.0"),
                 change(
@@ -55,17 +56,18 @@ pub(crate) const FAMILY: Family = Family::new(
                 change("FAILOVER", "[FORCE | TAKEOVER]", "3.0.0"),
                 change("FLUSHSLOTS", "", "3.0.0"),
                 change("FORGET", "node-id:string", "3.0.0"),
-                look("GETKEYSINSLOT", "slot:integer count", "3.0.0"),
-                look("INFO", "", "3.0.0"),
+                look("GETKEYSINSLOT", "slot:integer count", "3.0.0")
+                    .tips(&["nondeterministic_output"]),
+                look("INFO", "", "3.0.0").tips(&["nondeterministic_output"]),
                 look("KEYSLOT", "key:string", "3.0.0"),
-                look("LINKS", "", "7.0.0"),
+                look("LINKS", "", "7.0.0").tips(&["nondeterministic_output"]),
                 change("MEET", "ip:string port [cluster-bus-port:integer]", "3.0.0"),
                 look("MYID", "", "3.0.0"),
                 look("MYSHARDID", "", "7.2.0"),
-                look("NODES", "", "3.0.0"),
-                operators("REPLICAS", "node-id:string", "5.0.0"),
+                look("NODES", "", "3.0.0").tips(&["nondeterministic_output"]),
+                operators("REPLICAS", "node-id:string", "5.0.0").tips(&["nondeterministic_output"]),
                 change("REPLICATE", "node-id:string", "3.0.0"),
-                change("RESET", "[HARD | SOFT]", "3.0.0").noscript(),
+                operators("RESET", "[HARD | SOFT]", "3.0.0").noscript(),
                 change("SAVECONFIG", "", "3.0.0"),
                 change("SET-CONFIG-EPOCH", "config-epoch:integer", "3.0.0"),
                 change(
@@ -74,10 +76,13 @@ pub(crate) const FAMILY: Family = Family::new(
                      node-id:string | STABLE>",
                     "3.0.0",
                 ),
-                look("SHARDS", "", "7.0.0").loading(),
+                look("SHARDS", "", "7.0.0").tips(&["nondeterministic_output"]),
                 operators("SLAVES", "node-id:string", "3.0.0")
+                    .tips(&["nondeterministic_output"])
                     .deprecated("5.0.0", "`CLUSTER REPLICAS`"),
-                look("SLOTS", "", "3.0.0").deprecated("7.0.0", "`CLUSTER SHARDS`"),
+                look("SLOTS", "", "3.0.0")
+                    .tips(&["nondeterministic_output"])
+                    .deprecated("7.0.0", "`CLUSTER SHARDS`"),
                 look("HELP", "", "5.0.0").loading(),
             ],
         )

@@ -17,6 +17,7 @@ const COMMANDS: &[Command] = &[
         .keys("RW insert")
         .about("Adds elements and tells whether the estimate may have changed."),
     read("PFCOUNT", pfcount, "key [key ...]")
+        .may_replicate()
         .since("2.8.9")
         .complexity(
             "O(1) with a very small average constant time when called with a single key. O(N) with \

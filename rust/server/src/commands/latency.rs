@@ -26,7 +26,7 @@ pub(crate) const FAMILY: Family = Family::new(
             events("RESET", reset, "[event:string [event:string ...]]")
                 .about("Forgets events, or all.")
                 .complexity("O(1)")
-                .tips(&["request_policy:all_nodes", "response_policy:agg_sum"]),
+                .tips(&["request_policy:all_nodes", "response_policy:all_succeeded"]),
             events("GRAPH", graph, "event:string")
                 .about("Draws what HISTORY lists.")
                 .complexity("O(1)"),

@@ -12,8 +12,8 @@ pub(crate) const FAMILY: Family = Family::new(
         .arity(-1)
         .fast()
         .since("5.0.0")
-        .about("Draws a rule of cells in so many columns and rows; VERSION chooses the rule.")
-        .categories(&["read"])],
+        .only_reads()
+        .about("Draws a rule of cells in so many columns and rows; VERSION chooses the rule.")],
 );
 
 /// The rule of cells that is drawn unless another is asked for.

@@ -218,7 +218,8 @@ mod tests {
         let loaded = load("--list-max-listpack-size -1 --requirepass=--secret", "").unwrap();
         assert_eq!(loaded.config.list_max_listpack_size, -1);
         assert_eq!(loaded.config.requirepass, b"--secret");
-        let loaded = load("port 7001 --save --save --unixsocket --s --requirepass --x --hz 20", "");
+        let loaded =
+            load("--port 7001 --save --save --unixsocket --s --requirepass --x --hz 20", "");
         let config = loaded.unwrap().config;
         assert_eq!((config.port, config.hz, config.unixsocket.as_str()), (7001, 20, "--s"));
         assert_eq!(config.requirepass, b"--x");

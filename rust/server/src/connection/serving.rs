@@ -484,7 +484,9 @@ pub(super) fn account(
     let track = settings.config.latency_tracking;
     worker.stats.call(command, nanos, failed, track);
     let Some(entry) = worker.server.table.get(command) else { return now_us };
-    let thresholds = &settings.thresholds;
+    // An operator may just have changed them.
+    let changed = entry.flags.has(Flags::OPERATOR).then(|| worker.settings());
+    let thresholds = changed.as_deref().map_or(&settings.thresholds, |now| &now.thresholds);
     // What a script runs is shown behind it, what EXEC runs before it.
     let shows_first = !session.nested.is_empty() && !entry.flags.has(Flags::QUEUE);
     let mut executed = Executed {

@@ -135,7 +135,7 @@ mod tests {
         assert_eq!(counts.doublings(), []);
         histogram.add_to(&mut counts);
         let steps = counts.doublings();
-        assert_eq!(steps[..4], [(1, 2), (2, 3), (33, 5), (8455, 6)]);
+        assert_eq!(steps[..4], [(1, 2), (2, 3), (33, 5), (8454, 6)]);
         assert_eq!((steps.len(), steps[4].1), (5, 7));
     }
 

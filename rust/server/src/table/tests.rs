@@ -47,6 +47,8 @@ const DIFFERENT: &[(&str, &str)] = &[
     ("client", "SETINFO and NO-TOUCH are of 7.2"),
     ("debug", "its subcommands are entries of their own"),
     ("msetnx", "7.2 took its tips away: it does not work across slots"),
+    ("restore-asking", "its flag `asking` belongs to a cluster"),
+    ("wait", "7.2 says that it blocks, and it runs as what blocks does"),
     ("zrank", "WITHSCORE is of 7.2"),
     ("zrevrank", "WITHSCORE is of 7.2"),
 ];
