@@ -137,10 +137,10 @@ fn answers_questions_about_itself() {
 fn mistakes_stop_the_start() {
     let dir = Dir::new("mistakes");
     fs::write(dir.path("a.conf"), "port 1\nprot 2\n").unwrap();
-    fs::write(dir.path("b.conf"), "tls-port 6380\n").unwrap();
+    fs::write(dir.path("b.conf"), "tls-key-file-pass secret\n").unwrap();
     for (args, text) in [
         (vec![dir.path("a.conf")], "a.conf', at line 2\n>>> 'prot 2'\n"),
-        (vec![dir.path("b.conf")], "tls-cert-file"),
+        (vec![dir.path("b.conf")], "tls-key-file-pass"),
         (vec![dir.path("none.conf")], "can't open config file"),
         (vec!["--maxmemory".into(), "much".into()], "argument must be a memory value"),
         (vec!["check".into()], "usage: forgekv check DIR"),
