@@ -47,7 +47,7 @@ for unit in "${units[@]}"; do
     fi
     # The suite's tags leave out what an external server can't do.
     (cd "$tree" && TERM=dumb timeout 600 ./runtest --host 127.0.0.1 --port "$port" --single "$unit" \
-      --timeout 90 --baseport $((port + 20000)) --portcount 40 --durable \
+      --timeout 90 --baseport $((21000 + RANDOM % 9000)) --portcount 200 --durable \
       --tags "-needs:repl -large-memory" --skipfile "$skip" "${options[@]}") >>"$log" 2>&1 ||
       echo "runtest ended with an error" >>"$log"
     kill -0 "$server" 2>/dev/null || echo "[err]: the server is gone" >>"$log"

@@ -145,7 +145,10 @@ impl Watches {
     fn tell_replaced(&self, name: &[u8], watchers: &[Watcher], view: &mut Read<'_>) {
         let key = view.key(name);
         // What cannot be looked at now may be there: an EXEC too few is no harm.
-        let is_there = view.header_raw(key).map_or(true, |header| header.is_some());
+        let now_ms = view.now_ms();
+        let lives =
+            |header: forgekv_data::Header<'_>| header.expire_ms.is_none_or(|at| at > now_ms);
+        let is_there = view.header_raw(key).map_or(true, |header| header.is_some_and(lives));
         for watcher in watchers {
             if is_there || watcher.was == Was::There {
                 watcher.changed.store(true, Ordering::Release);

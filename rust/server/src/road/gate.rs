@@ -29,6 +29,11 @@ pub(super) fn gate<'t>(
     match passed {
         Ok(entry) if entry.flags.has(Flags::UNQUEUED) => Ok(Passed::Run(entry)),
         Ok(entry) => Ok(Passed::Queue(entry)),
+        Err(refusal) if refusal.starts_with(ABORTED) => {
+            session.forget_queue();
+            session.unwatch(turn.server);
+            Err(refusal)
+        }
         Err(refusal) => {
             multi.is_doomed = true;
             Err(refusal)
@@ -160,9 +165,12 @@ pub(super) fn unknown_subcommand(container: &Entry, words: &[&[u8]]) -> Vec<u8> 
     text
 }
 
+/// With this begins the refusal of an EXEC, which ends its transaction.
+const ABORTED: &[u8] = b"EXECABORT Transaction discarded because of: ";
+
 /// What EXEC answers when it is refused itself.
 fn aborted_because(refusal: &[u8]) -> Vec<u8> {
-    let mut text = b"EXECABORT Transaction discarded because of: ".to_vec();
+    let mut text = ABORTED.to_vec();
     text.extend_from_slice(refusal.strip_prefix(b"ERR ").unwrap_or(refusal));
     text
 }
