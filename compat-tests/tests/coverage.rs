@@ -28,7 +28,13 @@ fn every_command_and_option_has_a_transcript_that_needs_it() -> Result<()> {
     let (mut passed, mut skipped) = (0, 0);
     for feature in &features {
         let excepted = exceptions.remove(&feature.to_string()).is_some();
-        if judge.is_covered(feature, &tests)? {
+        // A test about time may fail on a busy machine, so one that is missed is tried once more.
+        let mut is_covered = judge.is_covered(feature, &tests)?;
+        if !is_covered && !excepted {
+            judge.passes.clear();
+            is_covered = judge.is_covered(feature, &tests)?;
+        }
+        if is_covered {
             passed += 1;
             if excepted {
                 missing.push(format!("{feature}: is covered, so it is no exception any more"));
