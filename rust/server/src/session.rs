@@ -71,6 +71,14 @@ pub(crate) struct KeptCommand {
     pub(crate) source: Source,
 }
 
+/// See [`Session::moment`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Moment {
+    db: u32,
+    proto: Proto,
+    nested: usize,
+}
+
 /// A command that ran inside another.
 #[derive(Debug)]
 pub(crate) struct Nested {
@@ -147,6 +155,24 @@ impl Session {
         self.multi = None;
         self.client.queued.store(-1, Relaxed);
         self.client.queued_bytes.store(0, Relaxed);
+    }
+
+    /// Ends MULTI, and with it all watching: EXEC has been answered, or will not be.
+    pub(crate) fn end_transaction(&mut self, server: &Shared) {
+        self.forget_queue();
+        self.unwatch(server);
+    }
+
+    /// What EXEC or a script may change here before its changes are committed.
+    pub(crate) fn moment(&self) -> Moment {
+        Moment { db: self.db, proto: self.proto, nested: self.nested.len() }
+    }
+
+    /// As it was: nothing has happened, and the whole is run again.
+    pub(crate) fn go_back(&mut self, to: Moment) {
+        self.select(to.db);
+        self.set_proto(to.proto);
+        self.nested.truncate(to.nested);
     }
 
     /// Undoes whatever is registered for this client anywhere: it goes, or begins anew.

@@ -4,8 +4,6 @@
 
 use super::{Args, Family, admin, compound};
 use crate::road::{Admin, Scope};
-use crate::server::Shared;
-use crate::session::Session;
 use crate::transaction::Multi;
 use forgekv_data::{Error, Result};
 use forgekv_resp::Reply;
@@ -82,7 +80,7 @@ fn discard(ctx: &mut Admin<'_, '_>, _: &mut Args<'_>, reply: &mut Reply<'_>) -> 
     if ctx.session.multi.is_none() {
         return Err(Error::reply("ERR DISCARD without MULTI"));
     }
-    forget(ctx.session, ctx.server);
+    ctx.session.end_transaction(ctx.server);
     reply.ok();
     Ok(())
 }
@@ -106,36 +104,18 @@ fn unwatch(ctx: &mut Admin<'_, '_>, _: &mut Args<'_>, reply: &mut Reply<'_>) -> 
     Ok(())
 }
 
-/// Ends a transaction without running it.
-fn forget(session: &mut Session, server: &Shared) {
-    session.forget_queue();
-    session.unwatch(server);
-}
-
+/// The queue stays until the whole is committed: a commit may be put back, too. Then the road ends it.
 fn exec(scope: &mut Scope<'_, '_>, _: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     let Some(multi) = scope.session.multi.take() else {
         return Err(Error::reply("ERR EXEC without MULTI"));
     };
-    if multi.is_doomed {
-        forget(scope.session, scope.server);
-        return Err(Error::reply("EXECABORT Transaction discarded because of previous errors."));
-    }
-    let before = (scope.session.db, scope.session.proto, scope.session.nested.len());
-    match run(scope, &multi, reply) {
-        Err(Error::Again(why)) => {
-            // Nothing has happened: the next attempt finds all as it was.
-            let (db, proto, nested) = before;
-            scope.session.multi = Some(multi);
-            scope.session.select(db);
-            scope.session.set_proto(proto);
-            scope.session.nested.truncate(nested);
-            Err(Error::Again(why))
-        }
-        result => {
-            forget(scope.session, scope.server);
-            result
-        }
-    }
+    let result = if multi.is_doomed {
+        Err(Error::reply("EXECABORT Transaction discarded because of previous errors."))
+    } else {
+        run(scope, &multi, reply)
+    };
+    scope.session.multi = Some(multi);
+    result
 }
 
 fn run(scope: &mut Scope<'_, '_>, multi: &Multi, reply: &mut Reply<'_>) -> Result<()> {

@@ -6,7 +6,7 @@ use crate::effects::Effects;
 use crate::observe::Source;
 use crate::road::{Scope, Told};
 use crate::server::Shared;
-use crate::session::Session;
+use crate::session::{Moment, Session};
 use crate::table::Entry;
 use crate::waiting::{Answer, Wait, Waiter};
 use forgekv_base::clock;
@@ -95,7 +95,12 @@ pub(super) fn attempt<'e>(
 ) -> Attempt {
     let mark = reply.mark();
     let inner = host.as_mut().map(|host| Host { session: host.session, told: host.told });
+    let runs_others = matches!(call.entry.command.handler, Handler::Compound(_));
+    let moment = inner.as_ref().filter(|_| runs_others).map(|host| host.session.moment());
     let (guard, performed) = perform(store, call, inner, guard, batch, reply);
+    if let (Some(host), Some(moment)) = (&mut host, moment) {
+        after_others(call, host.session, moment, performed.as_ref().err());
+    }
     if let Some(host) = &host
         && host.session.tracking.is_some()
         && performed.is_ok()
@@ -118,6 +123,19 @@ pub(super) fn attempt<'e>(
             refuse(reply, &e);
             Ok(Ended::Done(Done { lsn, ..Done::default() }))
         }
+    }
+}
+
+/// After EXEC or a script: one that is run again, be it that its commit was put back, finds the session as
+/// it was; an EXEC that is answered has ended its transaction.
+fn after_others(call: &Call<'_, '_>, session: &mut Session, moment: Moment, e: Option<&Error>) {
+    if matches!(e, Some(Error::Again(_))) {
+        session.go_back(moment);
+    } else if call.entry.flags.has(Flags::QUEUE)
+        && session.multi.is_some()
+        && let Some(server) = call.server
+    {
+        session.end_transaction(server);
     }
 }
 

@@ -30,8 +30,7 @@ pub(super) fn gate<'t>(
         Ok(entry) if entry.flags.has(Flags::UNQUEUED) => Ok(Passed::Run(entry)),
         Ok(entry) => Ok(Passed::Queue(entry)),
         Err(refusal) if refusal.starts_with(ABORTED) => {
-            session.forget_queue();
-            session.unwatch(turn.server);
+            session.end_transaction(turn.server);
             Err(refusal)
         }
         Err(refusal) => {
