@@ -1,39 +1,59 @@
 #!/usr/bin/env bash
-# Real clients against a server: redis-py, ioredis, node-redis, redis-cli, redis-benchmark.
-# `clients/run.sh [forgekv|redis]`. What can't be had is skipped, loudly.
+# Real clients, and programs that are built on them, against a server: `clients/run.sh [forgekv|redis] [programs…]`.
+# Each program is one file, told the port, and prints a RESULT line. What can't be had is skipped, loudly.
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
 work=${COMPAT_WORK:-$root/target/compat}
 source "$here/../server.sh"
+who=${1:-forgekv}
+shift
+only=" $* "
 wrong=0
 failed() { echo "FAILED: $1"; echo "RESULT clients/$2 passed=0 failed=1 skipped=0"; wrong=1; }
 skipped() { echo "SKIPPED: $1"; echo "RESULT clients/$2 passed=0 failed=0 skipped=1"; }
+wanted() { [ "$only" = "  " ] || [[ "$only" == *" $1 "* ]]; }
+
+python_programs=(redis_py redis_asyncio redis_lock redis_cache rate_limiter rq_jobs dramatiq_actors celery_tasks)
+node_programs=(ioredis node_redis client_cache redlock sessions bullmq)
 
 mkdir -p "$work"
-start_server "${1:-forgekv}" || exit 1
+start_server "$who" || exit 1
 
 venv=$work/venv-clients
-if "$here/../venv.sh" "$venv" 'redis==8.1.0'; then
-  timeout 120 "$venv/bin/python" "$here/redis_py.py" "$port" || failed "redis-py" redis-py
+if "$here/../venv.sh" "$venv" redis==8.1.0 rq==3.0.0 dramatiq==2.2.1 celery==5.7.0 packaging; then
+  for program in "${python_programs[@]}"; do
+    wanted "$program" || continue
+    PYTHONDONTWRITEBYTECODE=1 timeout 120 "$venv/bin/python" "$here/$program.py" "$port" || failed "$program.py" "$program"
+  done
 else
-  skipped "redis-py can't be installed" redis-py
+  skipped "redis-py, RQ, Dramatiq and Celery can't be installed" python
 fi
 
 if command -v npm >/dev/null || "$root/scripts/install.sh" nodejs npm; then
-  mkdir -p "$work/node" && cp "$here/package.json" "$here/node.js" "$work/node/"
-  if (cd "$work/node" && { [ -d node_modules/ioredis ] || npm install --silent --no-audit --no-fund; }) >/dev/null 2>&1; then
-    (cd "$work/node" && timeout 120 node node.js "$port") || failed "ioredis and node-redis" node
+  mkdir -p "$work/node"
+  cp "$here"/*.js "$work/node/"
+  if cmp -s "$here/package.json" "$work/node/package.json" && [ -d "$work/node/node_modules/ioredis" ] ||
+    (cd "$work/node" && rm -rf node_modules package-lock.json && cp "$here/package.json" . &&
+      npm install --silent --no-audit --no-fund >/dev/null 2>&1); then
+    for program in "${node_programs[@]}"; do
+      wanted "$program" || continue
+      (cd "$work/node" && timeout 120 node "$program.js" "$port") || failed "$program.js" "$program"
+    done
   else
-    skipped "ioredis and node-redis can't be installed" node
+    rm -f "$work/node/package.json"
+    skipped "ioredis, node-redis and what is built on them can't be installed" node
   fi
 else
   skipped "there is no node" node
 fi
 
-if command -v redis-cli >/dev/null || "$root/scripts/install.sh" redis-tools; then
+if ! wanted redis-cli; then
+  :
+elif command -v redis-cli >/dev/null || "$root/scripts/install.sh" redis-tools; then
   cli() { redis-cli -p "$port" "$@"; }
   ok=0
+  before=$wrong wrong=0
   expect() { # what, wanted, got
     if [ "$2" = "$3" ]; then ok=$((ok + 1)); else failed "redis-cli $1: wanted '$2', got '$3'" redis-cli; fi
   }
@@ -51,6 +71,7 @@ if command -v redis-cli >/dev/null || "$root/scripts/install.sh" redis-tools; th
   expect "--bigkeys" 1 "$(cli --bigkeys | grep -m1 -c 'Biggest string found')"
   expect "--memkeys" 1 "$(cli --memkeys | grep -m1 -c 'Biggest string found')"
   [ "$wrong" -eq 0 ] && echo "RESULT clients/redis-cli passed=$ok failed=0 skipped=0"
+  wrong=$((wrong | before))
 
   told=$work/redis-benchmark.txt
   if timeout 120 redis-benchmark -p "$port" -q -n 20000 -P 16 -r 10000 \
