@@ -38,7 +38,9 @@ step "resp-compatibility" rust_test resp_compat
 step "hostile requests" rust_test hostile
 step "kill -9 under load" rust_test crash
 step "clients: the redis crate" rust_test redis_crate
-step "clients" "$here/clients/run.sh" forgekv
+step "clients, and programs built on them" "$here/clients/run.sh" forgekv
+step "redis-py's tests" "$here/redis-py/run.sh" forgekv
+step "redis-rs's tests" "$here/redis-rs/run.sh" forgekv
 step "a million commands at random" "$here/differential/run.sh" --commands 1000000
 step "Redis's Tcl tests" "$here/tcl/run.sh" forgekv
 step "Redis's Tcl tests in internal mode" "$here/tcl/internal.sh" forgekv
