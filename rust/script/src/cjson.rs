@@ -67,17 +67,19 @@ fn null() -> Value {
 
 // Writing -----------------------------------------------------------------------------------------------
 
-struct Writer {
+struct Writer<'a> {
+    control: &'a Control,
     settings: Settings,
     out: Vec<u8>,
 }
 
-impl Writer {
+impl Writer<'_> {
     fn cannot(value: &Value, why: &str) -> Raise {
         Raise::text(format!("Cannot serialise {}: {why}", kind_of(value)))
     }
 
     fn value(&mut self, value: &Value, depth: i64) -> Answer<()> {
+        self.control.step()?;
         if self.out.len() > LONGEST {
             return Err(Raise::text("resulting string too large"));
         }
@@ -213,6 +215,7 @@ impl Writer {
 
 struct Reader<'a> {
     lua: &'a Lua,
+    control: &'a Control,
     settings: Settings,
     text: &'a [u8],
     at: usize,
@@ -392,6 +395,7 @@ impl Reader<'_> {
     }
 
     fn value(&mut self, token: Token, at: usize) -> Answer<Value> {
+        self.control.step()?;
         Ok(match token {
             Token::Text(text) => Value::String(self.lua.create_string(text)?),
             Token::Number(value) => Value::Number(value),
@@ -517,7 +521,8 @@ fn encode(arguments: &Arguments<'_>, settings: &Shared) -> Answer {
     if arguments.len() != 1 {
         return Err(arguments.bad(1, "expected 1 argument"));
     }
-    let mut writer = Writer { settings: settings.get(), out: Vec::new() };
+    let mut writer =
+        Writer { control: arguments.control, settings: settings.get(), out: Vec::new() };
     writer.value(arguments.get(1), 0)?;
     arguments.answer(arguments.lua.create_string(&writer.out)?)
 }
@@ -531,8 +536,9 @@ fn decode(arguments: &Arguments<'_>, settings: &Shared) -> Answer {
     if text.len() >= 2 && (text.first() == Some(&0) || text.get(1) == Some(&0)) {
         return Err(Raise::text("JSON parser does not support UTF-16 or UTF-32"));
     }
+    let Arguments { lua, control, .. } = arguments;
     let mut reader =
-        Reader { lua: arguments.lua, settings: settings.get(), text: &text, at: 0, depth: 0 };
+        Reader { lua, control, settings: settings.get(), text: &text, at: 0, depth: 0 };
     let (token, at) = reader.token();
     let value = reader.value(token, at)?;
     let (end, at) = reader.token();

@@ -1,5 +1,6 @@
 //! How functions made in Rust become functions of Lua that raise what functions in C would raise.
 
+use crate::host::Stop;
 use crate::raw::{self, Control};
 use mlua::{Function, IntoLuaMulti, Lua, LuaString, MultiValue, Value};
 use std::rc::Rc;
@@ -28,6 +29,12 @@ impl From<mlua::Error> for Raise {
             mlua::Error::RuntimeError(text) => text,
             other => other.to_string(),
         })
+    }
+}
+
+impl From<Stop> for Raise {
+    fn from(_: Stop) -> Raise {
+        Raise::Stop
     }
 }
 

@@ -15,6 +15,7 @@ const MISSING: &str = "Missing bytes in input.";
 const BAD: &str = "Bad data format in input.";
 
 fn write(arguments: &Arguments<'_>, value: &Value, depth: u32, out: &mut Vec<u8>) -> Answer<()> {
+    arguments.control.step()?;
     if out.len() > LONGEST {
         return Err(Raise::text("resulting string too large"));
     }

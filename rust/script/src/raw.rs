@@ -16,11 +16,13 @@
 
 pub(crate) mod decode;
 pub(crate) mod encode;
+mod pace;
 
 use crate::host::{Host, Stop};
 use crate::number;
 use mlua::ffi::{self, lua_State};
 use mlua::{Function, Lua, Result, Table};
+use pace::Pace;
 use smallvec::SmallVec;
 use std::cell::{Cell, UnsafeCell};
 use std::ffi::{CStr, c_int};
@@ -33,6 +35,8 @@ pub(crate) struct Control {
     host: Cell<Option<NonNull<dyn Host>>>,
     /// The run is to end: nothing catches the error any more.
     is_stopped: Cell<bool>,
+    pace: Pace,
+    steps: Cell<u32>,
     /// `redis.setresp`.
     pub(crate) resp3: Cell<bool>,
     /// Whether the client speaks RESP3.
@@ -52,6 +56,8 @@ impl Control {
         Rc::new(Control {
             host: Cell::new(None),
             is_stopped: Cell::new(false),
+            pace: Pace::new(),
+            steps: Cell::new(0),
             resp3: Cell::new(false),
             client_resp3: Cell::new(false),
             answers_counted: Cell::new(false),
@@ -90,6 +96,22 @@ impl Control {
             return Err(stop);
         }
         Ok(())
+    }
+
+    /// A small step of work that no instruction of Lua counts: after many the host is asked.
+    pub(crate) fn step(&self) -> std::result::Result<(), Stop> {
+        const STEPS: u32 = 1024;
+        self.steps.set((self.steps.get() + 1) % STEPS);
+        if self.steps.get() == 0 { self.tick() } else { Ok(()) }
+    }
+
+    /// From the hook, when the run goes on: asks again after a distance that fits.
+    pub(crate) fn go_on(&self, lua: &Lua) {
+        let pace: *const Pace = &self.pace;
+        // SAFETY: the state is the one that runs, and its hook the VM's; `self` outlives the call.
+        let changed = unsafe { lua.exec_raw::<()>((), |state| (*pace).go_on(state)) };
+        // Where the stack is full the distance stays as it is.
+        changed.ok();
     }
 
     /// Lends the host and the words until the answer is dropped. What the run answers is appended to `out`.
@@ -436,9 +458,25 @@ unsafe extern "C-unwind" fn protected_call(state: *mut lua_State) -> c_int {
         if ffi::lua_pcall(state, n - 1, ffi::LUA_MULTRET, 0) != ffi::LUA_OK {
             return caught(state);
         }
+        room_behind_results(state);
         ffi::lua_pushboolean(state, 1);
         ffi::lua_insert(state, 1);
         ffi::lua_gettop(state)
+    }
+}
+
+/// Sees to a free slot: a call that leaves all its results may have filled the stack to its end.
+///
+/// # Safety
+/// May raise: no frame up to Lua owns anything.
+unsafe fn room_behind_results(state: *mut lua_State) {
+    // SAFETY: the caller says so.
+    unsafe {
+        if ffi::lua_checkstack(state, 1) == 0 {
+            // Not even the error has room behind them.
+            ffi::lua_settop(state, 0);
+            raise(state, c"too many results");
+        }
     }
 }
 
@@ -452,7 +490,7 @@ unsafe extern "C-unwind" fn protected_call_with(state: *mut lua_State) -> c_int 
         ffi::lua_insert(state, 1);
         let failed = ffi::lua_pcall(state, 0, ffi::LUA_MULTRET, 0) != ffi::LUA_OK;
         if failed {
-            if control(state).is_stopped() {
+            if control(state).tick().is_err() {
                 return stop(state);
             }
             if ffi::lua_pcall(state, 1, 1, 0) != ffi::LUA_OK && control(state).is_stopped() {
@@ -462,6 +500,7 @@ unsafe extern "C-unwind" fn protected_call_with(state: *mut lua_State) -> c_int 
             ffi::lua_insert(state, 1);
             return 2;
         }
+        room_behind_results(state);
         ffi::lua_pushboolean(state, 1);
         ffi::lua_replace(state, 1);
         ffi::lua_gettop(state)
@@ -476,7 +515,8 @@ unsafe fn caught(state: *mut lua_State) -> c_int {
     // SAFETY: an error is on the stack; a C function has twenty slots, and no frame up to Lua owns anything
     // (2).
     unsafe {
-        if control(state).is_stopped() {
+        // What fails for want of memory takes long and few instructions.
+        if control(state).tick().is_err() {
             return stop(state);
         }
         if ffi::lua_type(state, -1) == ffi::LUA_TTABLE {
@@ -688,6 +728,7 @@ unsafe fn finish(state: *mut lua_State, control: &Control, n: c_int) -> c_int {
     // SAFETY: handler, function and arguments are on the stack; the buffer is used by nobody else while the
     // run ends.
     unsafe {
+        control.pace.begin(state);
         if ffi::lua_pcall(state, n, 1, 1) != ffi::LUA_OK {
             ffi::lua_pushboolean(state, 0);
             ffi::lua_insert(state, -2);

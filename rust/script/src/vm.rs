@@ -11,8 +11,8 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// The host is asked every so many instructions.
-const TICK: u32 = 2000;
+/// The host is asked after so many instructions, and then as `Pace` says.
+const TICK: u32 = 250;
 /// So many compiled scripts are kept.
 const MOST_SCRIPTS: usize = 500;
 /// So often a full collection follows a run that left this much behind.
@@ -84,8 +84,8 @@ impl Vm {
         let lua = &fence.lua;
         lua.set_memory_limit(most_memory)?;
         let watched = Rc::downgrade(&control);
-        lua.set_global_hook(HookTriggers::new().every_nth_instruction(TICK), move |_, _| {
-            match watched.upgrade().map(|control| control.tick()) {
+        lua.set_global_hook(HookTriggers::new().every_nth_instruction(TICK), move |lua, _| {
+            match watched.upgrade().map(|control| control.tick().map(|()| control.go_on(lua))) {
                 Some(Ok(())) => Ok(VmState::Continue),
                 _ => Err(mlua::Error::runtime("stopped")),
             }

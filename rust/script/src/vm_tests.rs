@@ -299,6 +299,11 @@ fn the_end_cannot_be_caught() {
         "while true do coroutine.resume(coroutine.create(function() while true do end end)) end",
         "while true do pcall(coroutine.wrap(function() while true do end end)) end",
         "local function f() while true do pcall(f) end end f()",
+        "local s = 'x' while true do pcall(function() s = s .. s end) end",
+        "local s = 'x' while true do xpcall(function() s = s .. s end, function() end) end",
+        "local s = string.rep('x', 1e7) while true do local t = s .. 'y' end",
+        "local s = string.rep('x', 1e7) while true do string.reverse(s) end",
+        "local s = string.rep('x', 1e7) coroutine.wrap(function() while true do local t = s .. 'y' end end)()",
         "string.gsub(string.rep('a', 1000), '.', function() while true do end end)",
         "table.sort({3, 2, 1}, function() while true do end end)",
         "local t = setmetatable({}, {__index = function() while true do end end}) return t.x",
@@ -306,6 +311,7 @@ fn the_end_cannot_be_caught() {
         "for i = 1, 1e9 do string.find(string.rep('a', 10000), 'a-a-a-a-b') end",
         "return pcall(string.find, string.rep('a', 100000), string.rep('a*', 20) .. 'b')",
         "load(function() while true do end end)",
+        "cjson.encode_sparse_array(false, 0, 0) local t = {[1] = 1, [1e9] = 1} return cjson.encode(t)",
         "for w in string.gmatch(string.rep('a', 100000), string.rep('a*', 20) .. 'b') do end",
         "string.gsub(string.rep('a', 100000), string.rep('a*', 20) .. 'b', 'x')",
     ] {
@@ -385,6 +391,30 @@ fn work_in_one_call_is_bounded() {
     let reply = run("local a = {} local b = {a} a[1] = b return a");
     assert!(reply.starts_with("*1 *1") && reply.ends_with("-ERR reached lua stack limit"));
     assert!(started.elapsed().as_secs() < 60);
+}
+
+#[test]
+fn recursion_is_bounded() {
+    for text in [
+        "local function f() return pcall(f) end return f()",
+        "local function f() return 1, pcall(f) end return select('#', f())",
+        "local function f() return xpcall(f, function() end) end return f()",
+        "local function f() return pcall(pcall, f) end return f()",
+        "local function f() return coroutine.resume(coroutine.create(f)) end return f()",
+        "return pcall(unpack, {}, 1, 7990)",
+        "local function f() return unpack({}, 1, 7000) end return pcall(f)",
+        "return pcall(pcall, pcall, pcall, unpack, {}, 1, 7990)",
+        "return string.find(string.rep('a', 40), string.rep('(a)', 32))",
+        "return string.gsub(string.rep('a', 40), string.rep('(a)', 32), function(...) return ... end)",
+        "return struct.unpack(string.rep('b', 7000), string.rep('x', 7000))",
+        "return cmsgpack.unpack(string.rep('x', 20000))",
+        "return redis.call(unpack({}, 1, 7990))",
+        "local t = {} for i = 1, 7990 do t[i] = 'x' end return redis.pcall(unpack(t))",
+    ] {
+        // Any answer will do, as long as there is one.
+        let told = run(text);
+        assert!(!told.is_empty(), "{text}");
+    }
 }
 
 #[test]
