@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """ForgeKV and redis-server, asked the same things at random.
 
-Commands are drawn from the command table with few keys and values, sent to both in pipelines, and replies
-and errors compared; every some thousand commands each value goes from each server to the other by DUMP and
+Commands are drawn from the command table with few keys and values, some of them in transactions and scripts,
+sent to both in pipelines, and replies and errors compared; every some thousand commands each value goes from each server to the other by DUMP and
 RESTORE and is compared again. The same seed draws the same commands. What differs is made short and printed.
 
     differential.py [--commands N] [--seed N] [--only FAMILY]
@@ -38,10 +38,26 @@ class Pair:
             lib.Server(os.path.join(base, "redis"), {"save": "", **flags}, program="redis-server").must_be_up(),
         ]
         self.clients = [server.client() for server in self.servers]
+        self.queued = []
 
     def clear(self):
+        self.end()
         for client in self.clients:
             client.do("FLUSHALL")
+
+    def end(self):
+        """Ends what a sequence has left open."""
+        self.queued = []
+        for client in self.clients:
+            client.ask("DISCARD")
+            client.do("UNWATCH")
+
+    def agrees(self, words, ours, theirs):
+        if words[0] in (b"MULTI", b"DISCARD") and theirs == b"OK":
+            self.queued = []
+        if theirs == b"QUEUED":
+            self.queued.append(words)
+        return known.same(words, ours, theirs, self.queued)
 
     def run(self, batch):
         """The numbers of the commands whose replies differ, with the replies."""
@@ -52,7 +68,7 @@ class Pair:
         return [
             (n, ours, theirs)
             for n, (words, ours, theirs) in enumerate(zip(batch, *replies))
-            if not known.same(words, ours, theirs)
+            if not self.agrees(words, ours, theirs)
         ]
 
 
@@ -181,6 +197,7 @@ def main(tally):
                 else:
                     print(f"    {printable(sequence[-1])}\n      ours:   {ours!r}\n      theirs: {theirs!r}", flush=True)
         else:
+            pair.end()
             for key, kind, what in exchange(pair):
                 if (kind, what[:12]) not in seen:
                     seen.add((kind, what[:12]))

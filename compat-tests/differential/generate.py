@@ -22,6 +22,8 @@ class Generator:
         self.commands = [c for c in commands if c.name not in RARE]
         self.rare = [c for c in commands if c.name in RARE]
         self.group = None
+        # What belongs behind the last command: a transaction comes whole.
+        self.behind = []
         # Writers of a family are drawn more often than what ends it.
         self.weights = [1 if c.group == b"generic" else 4 if b"ADD" in c.words[0] or b"SET" in c.words[0] or b"PUSH" in c.words[0] else 2 for c in self.commands]
         total, self.sums = 0, []
@@ -30,6 +32,39 @@ class Generator:
             self.sums.append(total)
 
     def command(self):
+        """The next one: now and then the first of a transaction, or a script of some."""
+        rng = self.rng
+        if self.behind:
+            return self.behind.pop()
+        what = rng.random()
+        if what < 0.01:
+            self.behind = [*self.transaction()][::-1]
+            return self.behind.pop()
+        if what < 0.03:
+            return script([self.inner() for _ in range(rng.choice([1, 1, 2, 4]))])
+        return self.plain()
+
+    def transaction(self):
+        rng = self.rng
+        if rng.random() < 0.4:
+            yield [b"WATCH", *(self.key() for _ in range(rng.choice([1, 2])))]
+            if rng.random() < 0.5:
+                yield self.plain()
+            if rng.random() < 0.1:
+                yield [b"UNWATCH"]
+        yield [b"MULTI"]
+        for _ in range(rng.choice([0, 1, 2, 3, 5])):
+            yield script([self.inner(), self.inner()]) if rng.random() < 0.1 else self.inner()
+        if rng.random() < 0.02:
+            yield rng.choice([[b"MULTI"], [b"WATCH", b"s1"], [b"NOSUCH"], [b"UNWATCH"]])
+        yield [b"DISCARD"] if rng.random() < 0.1 else [b"EXEC"]
+
+    def inner(self):
+        """For a transaction or a script: of those that 7.2 takes with one word more, the refusal would show."""
+        words = self.plain()
+        return [b"PING"] if words[0] in (b"ZRANK", b"ZREVRANK") and len(words) != 3 else words
+
+    def plain(self):
         rng = self.rng
         if self.rare and rng.random() < 0.0002:
             command = rng.choice(self.rare)
@@ -179,6 +214,20 @@ class Generator:
         if kind == b"pattern":
             return rng.choice([b"*", b"s*", b"?1", b"[hl]*", b"*->f", b"#", b"nosort", b"s*->a"])
         return self.text()
+
+
+# Calls each of the commands in ARGV, which stand behind the number of their words.
+CALLS = (
+    b"local all, at = {}, 1 while at <= #ARGV do local n = tonumber(ARGV[at]) "
+    b"all[#all + 1] = redis.pcall(unpack(ARGV, at + 1, at + n)) at = at + n + 1 end return all"
+)
+
+
+def script(commands):
+    words = [b"EVAL", CALLS, b"0"]
+    for command in commands:
+        words += [b"%d" % len(command), *command]
+    return words
 
 
 def one_of(values):

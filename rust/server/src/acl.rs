@@ -297,29 +297,49 @@ impl Shared {
         if session.user.may_all() {
             return Ok(());
         }
-        self.may_restricted(session, entry, words, context, now_ms)
+        self.may_restricted((&session.client, &session.user), entry, words, context, now_ms)
+    }
+
+    /// Whether a client that waits may still do what it waits for.
+    ///
+    /// # Errors
+    /// The whole error reply.
+    pub(crate) fn may_still(
+        &self,
+        client: &Client,
+        entry: &Entry,
+        words: &[&[u8]],
+        now_ms: u64,
+    ) -> Result<(), Vec<u8>> {
+        let user = client.user.lock().clone();
+        if user.may_all() {
+            return Ok(());
+        }
+        let context = Context::TopLevel;
+        let asked = self.may_restricted((client, &user), entry, words, context, now_ms);
+        asked.map_err(|denied| denied.reply(user.name(), &entry.name, context))
     }
 
     #[cold]
     fn may_restricted(
         &self,
-        session: &Session,
+        (client, user): (&Client, &User),
         entry: &Entry,
         words: &[&[u8]],
         context: Context,
         now_ms: u64,
     ) -> Result<(), Denied> {
-        let Err(denied) = session.user.may(entry, words) else { return Ok(()) };
+        let Err(denied) = user.may(entry, words) else { return Ok(()) };
         if let Some(reason) = denied.reason() {
             let object = match denied {
                 Denied::Command => entry.name.as_bytes(),
                 Denied::Key(at) | Denied::Channel(at) => words.get(at).copied().unwrap_or_default(),
                 Denied::SortBy | Denied::SortGet => b"",
             };
-            let user = session.user.name();
+            let user = user.name();
             let command = &entry.name;
             let refusal = Refusal { reason, context, object, user, command, now_ms };
-            self.note_refusal(&session.client, &refusal);
+            self.note_refusal(client, &refusal);
         }
         Err(denied)
     }

@@ -12,7 +12,7 @@ use crate::server::Shared;
 use crate::table::Entry;
 use crate::tracking::{Mode, bit};
 use crate::transaction::Multi;
-use crate::waiting::Waiter;
+use crate::waiting::{Answer, Waiter};
 use crate::watch::Watched;
 use forgekv_data::Key;
 use forgekv_engine::ShardSet;
@@ -21,6 +21,7 @@ use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
+use tokio::sync::oneshot;
 
 /// Whether a client gets replies (CLIENT REPLY).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -57,6 +58,8 @@ pub(crate) struct Session {
     pub(crate) watched: Watched,
     /// Its waiting, while it waits for a key.
     pub(crate) waiter: Option<Arc<Waiter>>,
+    /// The right to answer, while a client that waits tries by itself.
+    pub(crate) right_to_answer: Option<oneshot::Sender<Answer>>,
     /// Commands that EXEC or a script has run and that are not counted yet.
     pub(crate) nested: Vec<Nested>,
     /// The error that the command answers is one of a command that it ran, and is counted there.
@@ -124,6 +127,7 @@ impl Session {
             multi: None,
             watched: Watched::default(),
             waiter: None,
+            right_to_answer: None,
             nested: Vec::new(),
             error_is_counted: false,
         }

@@ -5,7 +5,7 @@
 //! commit and with the shards still held ([`serve`](crate::road::serve)): in order of arrival, before
 //! anybody else can take what they wait for. If that takes more than the shards that are held, or blocks
 //! that are not in memory, the first in the queue is asked to try by itself, and those behind it wait for
-//! that.
+//! that: when it has what came, or found nothing for itself, the next is asked.
 //!
 //! Who takes the sender of a waiter's answer decides how its waiting ends: so it ends once.
 
@@ -33,12 +33,14 @@ pub(crate) struct Wait {
     pub(crate) nil: Nil,
     /// The command as it is to be run from now on, where that is not as it came (`$` in XREAD).
     pub(crate) words: Option<Vec<Vec<u8>>>,
+    /// Nothing is expected at its other keys: they are where it puts what comes.
+    pub(crate) only_first: bool,
 }
 
 impl Wait {
     /// For what never comes.
     pub(crate) fn in_vain(timeout_ms: u64, nil: Nil) -> Wait {
-        Wait { timeout_ms, kind: Kind::String, or_gone: None, nil, words: None }
+        Wait { timeout_ms, kind: Kind::String, or_gone: None, nil, words: None, only_first: false }
     }
 }
 
@@ -107,9 +109,13 @@ struct State {
     answer: Option<Sender>,
     /// The waiting is to end as soon as whoever has taken the sender gives it back.
     is_cancelled: bool,
-    /// It has been asked to try by itself.
-    is_asked: bool,
+    /// It has been asked to try by itself, because of these keys: their shards and names. Those behind it
+    /// at these keys wait for that.
+    asked_for: Vec<Asked>,
 }
+
+/// The shard and the name of a key at which something came.
+type Asked = (u8, Vec<u8>);
 
 /// What one may do for a waiter.
 pub(crate) enum Claim {
@@ -122,13 +128,16 @@ pub(crate) enum Claim {
 }
 
 impl Waiter {
-    /// Takes the right to answer.
-    pub(crate) fn claim(&self) -> Claim {
+    /// Takes the right to answer, because something came at this key.
+    pub(crate) fn claim(&self, shard: u8, name: &[u8]) -> Claim {
         let mut state = self.state.lock();
-        if state.is_asked {
-            return Claim::Asked;
+        if state.asked_for.is_empty() {
+            return state.answer.take().map_or(Claim::Over, Claim::Mine);
         }
-        state.answer.take().map_or(Claim::Over, Claim::Mine)
+        if !state.asked_for.iter().any(|(_, known)| known == name) {
+            state.asked_for.push((shard, name.to_vec()));
+        }
+        Claim::Asked
     }
 
     /// As [`claim`](Self::claim), for the client itself, after it was asked.
@@ -139,21 +148,34 @@ impl Waiter {
     /// Goes on waiting.
     pub(crate) fn give_back(&self, sender: Sender) {
         let mut state = self.state.lock();
-        state.is_asked = false;
         if !state.is_cancelled {
             state.answer = Some(sender);
         }
     }
 
-    /// Has the client try by itself, on its own worker.
-    pub(crate) fn ask(&self, sender: Sender) {
+    /// Has the client try by itself, on its own worker, because something came at this key.
+    pub(crate) fn ask(&self, sender: Sender, shard: u8, name: &[u8]) {
         let mut state = self.state.lock();
         if state.is_cancelled {
             return;
         }
         state.answer = Some(sender);
-        state.is_asked = true;
+        state.asked_for.push((shard, name.to_vec()));
         self.asked.notify_one();
+    }
+
+    /// It has tried, and goes on waiting: at these keys those behind it are to be asked.
+    fn go_on(&self, sender: Sender) -> Vec<Asked> {
+        let mut state = self.state.lock();
+        if !state.is_cancelled {
+            state.answer = Some(sender);
+        }
+        std::mem::take(&mut state.asked_for)
+    }
+
+    /// It will not try any more: at these keys those behind it are to be asked.
+    fn take_asked_for(&self) -> Vec<Asked> {
+        std::mem::take(&mut self.state.lock().asked_for)
     }
 
     /// Waits to be asked.
@@ -175,11 +197,8 @@ impl Waiter {
         sender.send(Answer { bytes, lsn: 0 }).is_ok()
     }
 
-    fn is_asked(&self) -> bool {
-        self.state.lock().is_asked
-    }
-
-    fn keys(&self) -> impl Iterator<Item = Key<'_>> {
+    /// The keys that it waits for.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = Key<'_>> {
         self.keys.iter().map(|(name, place)| Key { name, place: *place })
     }
 }
@@ -235,8 +254,9 @@ impl Waiting {
         wait: &Wait,
     ) -> (Arc<Waiter>, oneshot::Receiver<Answer>) {
         let (sender, receiver) = oneshot::channel();
-        let mut names: Vec<(Vec<u8>, u64)> = Vec::with_capacity(keys.len());
-        for key in keys {
+        let most = if wait.only_first { 1 } else { keys.len() };
+        let mut names: Vec<(Vec<u8>, u64)> = Vec::with_capacity(most);
+        for key in keys.iter().take(most) {
             if !names.iter().any(|(name, _)| name == key.name) {
                 names.push((key.name.to_vec(), key.place));
             }
@@ -251,7 +271,11 @@ impl Waiting {
             or_gone: wait.or_gone,
             nil: wait.nil,
             keys: names,
-            state: Mutex::new(State { answer: Some(sender), is_cancelled: false, is_asked: false }),
+            state: Mutex::new(State {
+                answer: Some(sender),
+                is_cancelled: false,
+                asked_for: Vec::new(),
+            }),
             asked: Notify::new(),
             is_listed: AtomicBool::new(true),
         });
@@ -284,20 +308,49 @@ impl Waiting {
                 queue.or_gone -= usize::from(waiter.or_gone.is_some());
                 interest.remove(key.shard());
             }
-            // Those behind one that was asked have waited for it.
-            match queue.waiters.front() {
-                None => drop(shard.remove(&id)),
-                Some(next) if waiter.is_asked() => {
-                    let next = next.clone();
-                    drop(shard);
-                    if let Claim::Mine(sender) = next.claim() {
-                        next.ask(sender);
-                    }
-                }
-                Some(_) => {}
+            if queue.waiters.is_empty() {
+                shard.remove(&id);
             }
         }
         self.clients.fetch_sub(1, Relaxed);
+        // Those behind one that was asked have waited for it.
+        for (shard, name) in waiter.take_asked_for() {
+            self.ask_next(shard, &(waiter.db, name), 0);
+        }
+    }
+
+    /// A client that was asked has found nothing for itself, and goes on waiting. Its shards are held: what
+    /// comes from now on finds it waiting.
+    pub(crate) fn go_on(&self, waiter: &Arc<Waiter>, sender: Sender) {
+        for (shard, name) in waiter.go_on(sender) {
+            let id = (waiter.db, name);
+            let after = {
+                let Some(by_key) = self.shards.get(usize::from(shard)) else { continue };
+                let by_key = by_key.lock();
+                let waiters = by_key.get(&id).map(|queue| &queue.waiters);
+                waiters.and_then(|all| all.iter().position(|other| Arc::ptr_eq(other, waiter)))
+            };
+            // What it could not take may be right for the next. From one to the next this comes to the end
+            // of the queue at the latest.
+            self.ask_next(shard, &id, after.map_or(0, |at| at + 1));
+        }
+    }
+
+    /// Asks the first at a key, from a position on, whose waiting is not over.
+    fn ask_next(&self, shard: u8, id: &(u32, Vec<u8>), mut position: usize) {
+        loop {
+            let next = {
+                let Some(by_key) = self.shards.get(usize::from(shard)) else { return };
+                let by_key = by_key.lock();
+                by_key.get(id).and_then(|queue| queue.waiters.get(position)).cloned()
+            };
+            let Some(next) = next else { return };
+            match next.claim(shard, &id.1) {
+                Claim::Mine(sender) => return next.ask(sender, shard, &id.1),
+                Claim::Asked => return,
+                Claim::Over => position += 1,
+            }
+        }
     }
 
     /// The client at this position of a key's queue. `kind` is what the key holds: where that is nothing,

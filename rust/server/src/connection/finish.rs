@@ -14,7 +14,6 @@ use forgekv_resp::{Args, Limits, Parser, Reply, Status};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::sync::oneshot;
 
 /// What a client that waits may send meanwhile before it is not read from any more.
 const MAX_AHEAD: usize = 1 << 20;
@@ -46,8 +45,6 @@ impl Serving {
         let mut args = Args::new();
         let mut time_us = clock::monotonic_us();
         let mut blocked: Option<Box<Blocked>> = None;
-        // The right to answer, while a client that waits tries by itself.
-        let mut sender: Option<oneshot::Sender<Answer>> = None;
         loop {
             match outcome {
                 Outcome::Done(done) => {
@@ -68,9 +65,6 @@ impl Serving {
                     outcome = self.elsewhere(job, end).await;
                 }
                 Outcome::Waits(now) => {
-                    if let (Some(sender), Some(blocked)) = (sender.take(), &blocked) {
-                        blocked.waiter.give_back(sender);
-                    }
                     blocked = now.or(blocked);
                     let Some(waits) = &mut blocked else { return true };
                     match self.wait(waits, socket).await {
@@ -90,8 +84,8 @@ impl Serving {
                         }
                         Woken::Asked => {
                             time_us = clock::monotonic_us();
-                            sender = waits.waiter.claim_asked();
-                            outcome = match sender {
+                            self.session.right_to_answer = waits.waiter.claim_asked();
+                            outcome = match self.session.right_to_answer {
                                 Some(_) => self.try_again(&waits.waiter.clone()).await,
                                 None => Outcome::Waits(None),
                             };
@@ -171,6 +165,7 @@ impl Serving {
     }
 
     fn end_waiting(&mut self) {
+        self.session.right_to_answer = None;
         if let Some(waiter) = self.session.waiter.take() {
             let server = &self.worker.server;
             server.waiting.strike(&server.interest, &waiter);

@@ -1,5 +1,6 @@
 //! One attempt at a command on the data: view, handler, commit, effects.
 
+use super::serve::{is_worth_a_try, refusal};
 use super::{Admin, Done, Once, Settings, arguments, refuse};
 use crate::commands::{Flags, Handler, args::wrong_number};
 use crate::effects::Effects;
@@ -94,6 +95,15 @@ pub(super) fn attempt<'e>(
     reply: &mut Reply<'_>,
 ) -> Attempt {
     let mark = reply.mark();
+    let guard = match &mut host {
+        Some(host) if host.session.waiter.is_some() => {
+            match look_again(store, call, host.session, guard, reply) {
+                Ok(guard) => guard,
+                Err(ended) => return Ok(ended),
+            }
+        }
+        _ => guard,
+    };
     let inner = host.as_mut().map(|host| Host { session: host.session, told: host.told });
     let runs_others = matches!(call.entry.command.handler, Handler::Compound(_));
     let moment = inner.as_ref().filter(|_| runs_others).map(|host| host.session.moment());
@@ -124,6 +134,40 @@ pub(super) fn attempt<'e>(
             Ok(Ended::Done(Done { lsn, ..Done::default() }))
         }
     }
+}
+
+/// A client that waits was asked to try: whether it still may, and whether there is anything. If not, how
+/// the attempt has ended.
+#[cold]
+fn look_again<'e>(
+    store: &'e Store,
+    call: &Call<'_, 'e>,
+    session: &mut Session,
+    guard: Guard<'e>,
+    reply: &mut Reply<'_>,
+) -> Result<Guard<'e>, Ended> {
+    let (Some(server), Some(waiter)) = (call.server, session.waiter.clone()) else {
+        return Ok(guard);
+    };
+    if let Some(bytes) = refusal(server, &waiter, call.once.now_ms) {
+        reply.raw(&bytes);
+        return Err(Ended::Done(Done { lsn: guard.seen(), ..Done::default() }));
+    }
+    let (guard, is_worth) = is_worth_a_try(store, guard, call.limits, call.once, &waiter);
+    if is_worth {
+        return Ok(guard);
+    }
+    go_on_waiting(server, session);
+    Err(Ended::Waits(None))
+}
+
+/// With the shards still held, so that what comes next finds it waiting; false if it does not wait.
+fn go_on_waiting(server: &Shared, session: &mut Session) -> bool {
+    let Some(waiter) = &session.waiter else { return false };
+    if let Some(sender) = session.right_to_answer.take() {
+        server.waiting.go_on(waiter, sender);
+    }
+    true
 }
 
 /// After EXEC or a script: one that is run again, be it that its commit was put back, finds the session as
@@ -162,7 +206,7 @@ fn follow_up<'e>(
     }
     let Some(mut wait) = waits else { return Ended::Done(done) };
     let session = host.session;
-    if session.waiter.is_some() {
+    if go_on_waiting(server, session) {
         return Ended::Waits(None);
     }
     let words = wait.words.take();

@@ -39,7 +39,7 @@ pub(crate) fn serve<'e>(
                 position += 1;
                 continue;
             }
-            let sender = match waiter.claim() {
+            let sender = match waiter.claim(shard, &id.1) {
                 Claim::Mine(sender) => sender,
                 Claim::Asked => break,
                 Claim::Over => {
@@ -52,6 +52,11 @@ pub(crate) fn serve<'e>(
                 let mut bytes = Vec::new();
                 Reply::new(&mut bytes, waiter.proto).error(text);
                 // A client that has gone meanwhile misses its answer.
+                drop(sender.send(Answer { bytes, lsn: guard.seen() }));
+                continue;
+            }
+            if let Some(bytes) = refusal(server, &waiter, once.now_ms) {
+                server.waiting.strike(&server.interest, &waiter);
                 drop(sender.send(Answer { bytes, lsn: guard.seen() }));
                 continue;
             }
@@ -76,7 +81,7 @@ pub(crate) fn serve<'e>(
                 }
                 Err(Error::Again(_)) => {
                     // More shards, or what is on disk: it tries by itself, and the others wait for it.
-                    waiter.ask(sender);
+                    waiter.ask(sender, shard, &id.1);
                     break;
                 }
                 Err(e) => {
@@ -133,6 +138,38 @@ fn kind_of<'e>(
         .filter(|header| header.expire_ms.is_none_or(|at| at > once.now_ms))
         .map(|header| header.kind);
     (view.into_parts().guard, kind)
+}
+
+/// What a client is told that may not do any more what it waits for.
+pub(super) fn refusal(server: &Shared, waiter: &Waiter, now_ms: u64) -> Option<Vec<u8>> {
+    let entry = server.table.get(waiter.command)?;
+    let words: Words<'_> = waiter.words.iter().map(Vec::as_slice).collect();
+    let denied = server.may_still(&waiter.client, entry, &words, now_ms).err()?;
+    let mut bytes = Vec::new();
+    Reply::new(&mut bytes, waiter.proto).error_bytes(&denied);
+    Some(bytes)
+}
+
+/// Whether one of its keys holds what a client waits for. Its shards are held.
+pub(super) fn is_worth_a_try<'e>(
+    store: &'e Store,
+    mut guard: Guard<'e>,
+    limits: &'e Limits,
+    once: Once,
+    waiter: &Waiter,
+) -> (Guard<'e>, bool) {
+    if waiter.or_gone.is_some() {
+        return (guard, true);
+    }
+    for key in waiter.keys() {
+        let id = (waiter.db, key.name.to_vec());
+        let (back, kind) = kind_of(store, guard, (limits, once), key.shard(), &id);
+        guard = back;
+        if kind == Some(waiter.kind) {
+            return (guard, true);
+        }
+    }
+    (guard, false)
 }
 
 fn run<'e>(

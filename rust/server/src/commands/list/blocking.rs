@@ -10,7 +10,13 @@ use forgekv_resp::Reply;
 type Waits = Result<Option<Wait>>;
 
 fn wait(timeout_ms: u64, nil: Nil) -> Option<Wait> {
-    Some(Wait { timeout_ms, kind: Kind::List, or_gone: None, nil, words: None })
+    let (kind, or_gone, words) = (Kind::List, None, None);
+    Some(Wait { timeout_ms, kind, or_gone, nil, words, only_first: false })
+}
+
+/// For something to move: nothing is expected where it goes to.
+fn wait_to_move(timeout_ms: u64) -> Option<Wait> {
+    wait(timeout_ms, Nil::Bulk).map(|wait| Wait { only_first: true, ..wait })
 }
 
 pub(super) fn blpop(db: &mut Write<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Waits {
@@ -45,12 +51,12 @@ pub(super) fn blmove(db: &mut Write<'_>, args: &mut Args<'_>, reply: &mut Reply<
     let (source, target) = (args.key()?, args.key()?);
     let (from, to) = ((source, end(args)?), (target, end(args)?));
     let timeout_ms = args.timeout()?;
-    Ok(if take_one(db, from, to, reply)? { None } else { wait(timeout_ms, Nil::Bulk) })
+    Ok(if take_one(db, from, to, reply)? { None } else { wait_to_move(timeout_ms) })
 }
 
 pub(super) fn brpoplpush(db: &mut Write<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Waits {
     let (source, target) = (args.key()?, args.key()?);
     let timeout_ms = args.timeout()?;
     let moved = take_one(db, (source, End::Right), (target, End::Left), reply)?;
-    Ok(if moved { None } else { wait(timeout_ms, Nil::Bulk) })
+    Ok(if moved { None } else { wait_to_move(timeout_ms) })
 }

@@ -205,6 +205,7 @@ pub(super) fn xread(
         or_gone: None,
         nil: Nil::Array,
         words: Some(again),
+        only_first: false,
     }))
 }
 
@@ -303,5 +304,6 @@ pub(super) fn xreadgroup(
         or_gone: Some("UNBLOCKED the stream key no longer exists"),
         nil: Nil::Array,
         words: None,
+        only_first: false,
     }))
 }

@@ -83,7 +83,14 @@ pub(super) fn bzpopmax(
 }
 
 fn wait(timeout_ms: u64) -> Option<Wait> {
-    Some(Wait { timeout_ms, kind: Kind::ZSet, or_gone: None, nil: Nil::Array, words: None })
+    Some(Wait {
+        timeout_ms,
+        kind: Kind::ZSet,
+        or_gone: None,
+        nil: Nil::Array,
+        words: None,
+        only_first: false,
+    })
 }
 
 /// Writes a key and the one member that was taken from it.
