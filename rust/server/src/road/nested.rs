@@ -6,7 +6,7 @@
 use super::{Admin, Once, Settings, Then, arguments, keys, refuse};
 use crate::acl::Context;
 use crate::commands::{Flags, Handler};
-use crate::effects::{Effects, Published};
+use crate::effects::Effects;
 use crate::observe::Source;
 use crate::server::Shared;
 use crate::session::{KeptCommand, Nested, Session};
@@ -45,10 +45,11 @@ pub(crate) struct Told(HashMap<usize, Answered>);
 
 #[derive(Debug, Clone)]
 struct Answered {
+    /// What was asked: a script that is run again on other data may ask something else.
+    words: Vec<Vec<u8>>,
     bytes: Vec<u8>,
     db: u32,
     proto: Proto,
-    published: Vec<Published>,
     /// The user may not call it.
     is_refused: bool,
 }
@@ -88,8 +89,7 @@ impl Scope<'_, '_> {
         let error = if failed { reply.since(mark).to_vec() } else { Vec::new() };
         let kept = self.server.observe.wants(&self.settings.thresholds, nanos / 1000).then(|| {
             let source = self.source;
-            let words = words.iter().map(|word| word.to_vec()).collect();
-            KeptCommand { words, db, source }
+            KeptCommand { words: owned(words), db, source }
         });
         self.session.nested.push(Nested { command: entry.id, nanos, error, kept, rejected: false });
         Ok(())
@@ -101,7 +101,7 @@ impl Scope<'_, '_> {
         if self.session.user.may_all() {
             return true;
         }
-        if let Some(answered) = self.answered() {
+        if let Some(answered) = self.answered(words) {
             if answered.is_refused {
                 reply.raw(&answered.bytes);
             }
@@ -114,10 +114,10 @@ impl Scope<'_, '_> {
                 let mark = reply.mark();
                 reply.error_bytes(&denied.exec_reply());
                 self.remember(Answered {
+                    words: owned(words),
                     bytes: reply.since(mark).to_vec(),
                     db: self.session.db,
                     proto: self.session.proto,
-                    published: Vec::new(),
                     is_refused: true,
                 });
                 false
@@ -163,9 +163,8 @@ impl Scope<'_, '_> {
     }
 
     fn admin(&mut self, entry: &Entry, words: &[&[u8]], reply: &mut Reply<'_>) -> Result<()> {
-        if let Some(answered) = self.answered() {
+        if let Some(answered) = self.answered(words) {
             reply.raw(&answered.bytes);
-            self.effects.published.extend(answered.published);
             self.session.set_proto(answered.proto);
             reply.set_proto(answered.proto);
             self.select(answered.db);
@@ -215,11 +214,13 @@ impl Scope<'_, '_> {
             reply.rewind(mark);
             refuse(reply, &e);
         }
-        let published = effects.published.clone();
-        self.effects.append(effects);
         let (db, proto) = (self.session.db, self.session.proto);
-        let bytes = reply.since(mark).to_vec();
-        self.remember(Answered { bytes, db, proto, published, is_refused: false });
+        // Messages leave after the commit: they are dropped with an attempt, and told by the next.
+        if effects.is_empty() {
+            let (words, bytes) = (owned(words), reply.since(mark).to_vec());
+            self.remember(Answered { words, bytes, db, proto, is_refused: false });
+        }
+        self.effects.append(effects);
         reply.set_proto(proto);
         self.select(db);
         Ok(())
@@ -233,12 +234,16 @@ impl Scope<'_, '_> {
         }
     }
 
-    fn answered(&self) -> Option<Answered> {
-        self.told.0.get(&self.remember?).cloned()
+    fn answered(&self, words: &[&[u8]]) -> Option<Answered> {
+        self.told.0.get(&self.remember?).filter(|answered| answered.words == words).cloned()
     }
 
     fn remember(&mut self, answered: Answered) {
         let Some(at) = self.remember else { return };
         self.told.0.insert(at, answered);
     }
+}
+
+fn owned(words: &[&[u8]]) -> Vec<Vec<u8>> {
+    words.iter().map(|word| word.to_vec()).collect()
 }

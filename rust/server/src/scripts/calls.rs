@@ -118,6 +118,10 @@ impl<'c, 's, 'e> Calls<'c, 's, 'e> {
         if flags.has(CommandFlags::NOSCRIPT) && !self.scripts.may_all.load(Relaxed) {
             return Some(NOT_ALLOWED.into());
         }
+        // What EXEC cannot run would wait here for the shards that the script holds.
+        if flags.has(CommandFlags::NO_MULTI) {
+            return Some(NOT_ALLOWED.into());
+        }
         if matches!(entry.command.handler, Handler::Compound(_)) {
             return Some(NOT_ALLOWED.into());
         }
@@ -273,9 +277,8 @@ impl Host for Calls<'_, '_, '_> {
 
     fn acl_check(&mut self, words: &[&[u8]]) -> Option<bool> {
         match self.scope.server.table.find(words) {
-            Named::Found(entry) if entry.takes(words.len()) => {
-                Some(self.scope.session.user.may(entry, words).is_ok())
-            }
+            // The number of words is not what it asks for.
+            Named::Found(entry) => Some(self.scope.session.user.may(entry, words).is_ok()),
             _ => None,
         }
     }

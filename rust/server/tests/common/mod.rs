@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use forgekv_engine::disk::RealDisk;
+use forgekv_engine::disk::{Disk, RealDisk};
 use forgekv_resp::{Value, encode_command};
 use forgekv_server::config::Config;
 use forgekv_server::info::{Allocator, AllocatorFigures};
@@ -40,6 +40,7 @@ pub struct Running {
     pub address: SocketAddr,
     pub dir: Arc<TempDir>,
     config: Config,
+    disk: Arc<dyn Disk>,
 }
 
 /// A port that was free a moment ago.
@@ -53,6 +54,14 @@ impl Running {
     }
 
     pub fn start_in(dir: Arc<TempDir>, change: impl FnOnce(&mut Config)) -> Running {
+        Running::start_on(dir, Arc::new(RealDisk), change)
+    }
+
+    pub fn start_on(
+        dir: Arc<TempDir>,
+        disk: Arc<dyn Disk>,
+        change: impl FnOnce(&mut Config),
+    ) -> Running {
         let mut config = Config {
             dir: dir.path().display().to_string(),
             port: free_port(),
@@ -67,12 +76,12 @@ impl Running {
             config: config.clone(),
             config_file: None,
             allocator: Arc::new(NoFigures),
-            disk: Arc::new(RealDisk),
+            disk: disk.clone(),
             set_log_level: Box::new(|_| {}),
         };
         let server = Server::start(setup).unwrap();
         let address = server.addresses()[0];
-        Running { server: Some(server), address, dir, config }
+        Running { server: Some(server), address, dir, config, disk }
     }
 
     pub fn path(&self) -> &Path {
@@ -94,7 +103,7 @@ impl Running {
         server.stopper().stop();
         server.wait().unwrap();
         let config = self.config.clone();
-        Running::start_in(self.dir.clone(), |new| *new = config)
+        Running::start_on(self.dir.clone(), self.disk.clone(), |new| *new = config)
     }
 
     pub fn client(&self) -> Client<TcpStream> {
