@@ -94,7 +94,11 @@ fn refusal(
     }
     let context = if session.multi.is_some() { Context::Multi } else { Context::TopLevel };
     if let Err(denied) = turn.server.may(session, entry, words, context, turn.now_ms) {
-        return Some(denied.reply(session.user.name(), &entry.name, context).into());
+        // At which keys SORT may look is asked when it runs.
+        let is_queued = session.multi.is_some() && !entry.flags.has(Flags::UNQUEUED);
+        if denied.reason().is_some() || !is_queued {
+            return Some(denied.reply(session.user.name(), &entry.name, context).into());
+        }
     }
     if session.only_subscribes() && !entry.flags.has(Flags::SUBSCRIBER) {
         return Some(only_subscribes(&entry.name).into_bytes().into());
