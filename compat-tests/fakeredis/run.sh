@@ -2,9 +2,9 @@
 # fakeredis's hypothesis machines, server against server: random sequences of commands go to our
 # server and to redis-server, and a difference is shrunk to the smallest one.
 #
-#   fakeredis/run.sh [forgekv|redis]      FAKEREDIS_HYPOTHESIS_EXAMPLES=100 by default
+#   fakeredis/run.sh [forgekv|redis]      FAKEREDIS_HYPOTHESIS_EXAMPLES=250 by default
 #
-# `machines.txt` names the machines whose families are built. They compare kinds of errors, not
+# `machines.txt` names the machines. They compare kinds of errors, not
 # texts; no streams, no expiry.
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -40,7 +40,7 @@ rm -rf "$run" && cp -r "$tests" "$run"
 python3 "$here/two_servers.py" "$run/test" "$reference_port" "$port" || skip_all "its tests have changed"
 mapfile -t machines < <(grep -v '^#' "$here/machines.txt" | cut -d: -f1)
 cd "$run"
-FAKEREDIS_HYPOTHESIS_EXAMPLES=${FAKEREDIS_HYPOTHESIS_EXAMPLES:-100} timeout "${FAKEREDIS_TIMEOUT:-900}" "$venv/bin/python" -m pytest \
+FAKEREDIS_HYPOTHESIS_EXAMPLES=${FAKEREDIS_HYPOTHESIS_EXAMPLES:-250} timeout "${FAKEREDIS_TIMEOUT:-900}" "$venv/bin/python" -m pytest \
   -q -p no:cacheprovider --timeout "${FAKEREDIS_TIMEOUT:-600}" "${machines[@]/#/test/test_hypothesis/}" >"$work/fakeredis-$who.log" 2>&1
 count() { grep -oE "[0-9]+ $1" "$work/fakeredis-$who.log" | tail -1 | grep -oE '^[0-9]+' || echo 0; }
 passed=$(count passed) failed=$(($(count failed) + $(count 'errors?')))

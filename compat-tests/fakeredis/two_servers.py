@@ -56,3 +56,9 @@ replace(
     'from hypothesis import HealthCheck\n'
     'settings.register_profile("fakeredis", deadline=None, suppress_health_check=[HealthCheck.too_slow], ',
 )
+# 7.2 looks at BITCOUNT's range also where there is no key, 7.0 does not.
+replace(
+    directory / "test_hypothesis" / "test_transaction.py",
+    'commands(st.just("bitcount"), keys, values, values)',
+    'commands(st.just("bitcount"), keys, ints, ints)',
+)
