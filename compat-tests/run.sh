@@ -37,11 +37,16 @@ step "coverage of commands and options" rust_test coverage
 step "resp-compatibility" rust_test resp_compat
 step "hostile requests" rust_test hostile
 step "kill -9 under load" rust_test crash
+step "kill -9 under load, every family" rust_test crash_families
+step "linearizability, with kill -9" rust_test linearizable
+step "scripts that want out" rust_test fence
+step "every command inside EXEC and scripts" rust_test nested
 step "clients: the redis crate" rust_test redis_crate
 step "clients, and programs built on them" "$here/clients/run.sh" forgekv
 step "redis-py's tests" "$here/redis-py/run.sh" forgekv
 step "redis-rs's tests" "$here/redis-rs/run.sh" forgekv
 step "a million commands at random" "$here/differential/run.sh" --commands 1000000
+step "clients that wait, at random" "$here/differential/run.sh" --waiting --steps 5000
 step "Redis's Tcl tests" "$here/tcl/run.sh" forgekv
 step "Redis's Tcl tests in internal mode" "$here/tcl/internal.sh" forgekv
 step "fakeredis's machines" "$here/fakeredis/run.sh" forgekv

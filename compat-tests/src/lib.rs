@@ -8,12 +8,14 @@
 //! * [`play`] runs one test of a file against a server,
 //! * [`expand`] fills in `${…}` in commands and expectations,
 //! * [`text`] prints replies as redis-cli would, but exactly,
+//! * [`linearizable`] checks what many clients saw at once,
 //! * [`client`] and [`server`] are the two ends of the wire.
 //!
 //! Nothing here knows how ForgeKV works inside: it is a program that listens on a port.
 
 pub mod client;
 pub mod expand;
+pub mod linearizable;
 pub mod play;
 pub mod server;
 pub mod text;
