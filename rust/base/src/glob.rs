@@ -9,6 +9,9 @@
 //! needs to try a longer run. That bounds the work by pattern length times text length, with no
 //! recursion, whatever a client sends.
 
+/// A pattern that has to go through more runs of stars than this matches nothing, as in Redis.
+const MOST_STARS: usize = 1000;
+
 /// Whether all of `text` matches all of `pattern`; with `nocase`, ASCII letters match either case.
 pub fn matches(pattern: &[u8], text: &[u8], nocase: bool) -> bool {
     if text.is_empty() {
@@ -17,11 +20,18 @@ pub fn matches(pattern: &[u8], text: &[u8], nocase: bool) -> bool {
     let (mut p, mut t) = (0, 0);
     // Where the pattern goes on after the latest star, and where its run of text ends by now.
     let mut star: Option<(usize, usize)> = None;
+    let mut stars = 0;
     loop {
         if pattern.get(p) == Some(&b'*') {
-            p += 1;
+            while pattern.get(p) == Some(&b'*') {
+                p += 1;
+            }
             if p == pattern.len() {
                 return true;
+            }
+            stars += 1;
+            if stars > MOST_STARS {
+                return false;
             }
             star = Some((p, t));
             continue;

@@ -50,19 +50,32 @@ impl Owned {
 struct Replaced {
     expire_ms: Option<u64>,
     has_elements: bool,
+    is_large: bool,
 }
+
+/// A value of more elements counts as large when it is deleted, as in Redis.
+const LARGE: u64 = 64;
 
 impl Replaced {
     fn new(header: &Header<'_>) -> Replaced {
         let has_elements = header.generation().is_some();
-        Replaced { expire_ms: header.expire_ms, has_elements }
+        let elements = match header.kind {
+            _ if !has_elements => Some(0),
+            Kind::Stream => stream::about(header).ok().map(|about| about.len),
+            _ => header.exploded().ok().map(|(_, count, _)| count),
+        };
+        let is_large = elements.is_some_and(|n| n > LARGE);
+        Replaced { expire_ms: header.expire_ms, has_elements, is_large }
     }
 
     /// Notes what becomes of its elements, and answers its expiry.
     fn note(replaced: Option<Replaced>, w: &mut Write<'_>) -> Option<u64> {
-        let Replaced { expire_ms, has_elements } = replaced?;
+        let Replaced { expire_ms, has_elements, is_large } = replaced?;
         if has_elements {
             w.orphan();
+        }
+        if is_large {
+            w.leave_large();
         }
         expire_ms
     }
@@ -130,6 +143,7 @@ pub fn rename(w: &mut Write<'_>, from: Key<'_>, to: Key<'_>, only_new: bool) -> 
     }
     let before = Replaced::note(replaced, w);
     w.put_header(to, &value.header(), before);
+    w.notify(event_class::NEW, "new", to);
     w.event(event_class::GENERIC, "rename_from", from);
     w.event(event_class::GENERIC, "rename_to", to);
     Ok(true)
@@ -157,6 +171,7 @@ pub fn move_to(w: &mut Write<'_>, key: Key<'_>, db: u32) -> Result<bool> {
         w.put_root(key, generation);
     }
     w.put_header(key, &value.header(), None);
+    w.notify(event_class::NEW, "new", key);
     w.switch_db(source);
     w.event(event_class::GENERIC, "move_from", key);
     w.switch_db(db);
@@ -178,7 +193,10 @@ pub fn copy(
     replace: bool,
 ) -> Result<bool> {
     let source = w.db();
-    let Some(header) = w.header(from)? else { return Ok(false) };
+    let Some(header) = w.header(from)? else {
+        w.notify(event_class::MISS, "keymiss", from);
+        return Ok(false);
+    };
     let mut value = Owned::new(header);
     w.switch_db(to_db);
     let replaced = w.header(to)?.map(|h| Replaced::new(&h));
@@ -189,6 +207,7 @@ pub fn copy(
         }
         let before = Replaced::note(replaced, w);
         w.put_header(to, &value.header(), before);
+        w.notify(event_class::NEW, "new", to);
         w.event(event_class::GENERIC, "copy_to", to);
     }
     w.switch_db(source);
@@ -200,14 +219,26 @@ pub fn copy(
 /// # Errors
 /// `Again`, or damage.
 pub fn encoding_name(r: &mut Read<'_>, key: Key<'_>) -> Result<Option<&'static str>> {
-    Ok(r.header(key)?.map(|header| match (header.kind, header.is_exploded()) {
-        (Kind::String, _) => string::encoding_name(&header),
-        (Kind::Hash, _) => hash::encoding_name(&header),
-        (Kind::Set, _) => set::encoding_name(&header),
-        (Kind::List, _) => list::encoding_name(&header),
-        (Kind::ZSet, _) => zset::encoding_name(&header),
-        (Kind::Stream, _) => "stream",
-    }))
+    Ok(r.header(key)?.map(|header| encoding(&header)))
+}
+
+/// The encoding of a value, and the bytes in its header, even if it has expired and was not removed yet.
+///
+/// # Errors
+/// `Again`, or damage.
+pub fn encoding_of_any(r: &mut Read<'_>, key: Key<'_>) -> Result<Option<(&'static str, usize)>> {
+    Ok(r.header_raw(key)?.map(|header| (encoding(&header), header.body.len())))
+}
+
+fn encoding(header: &Header<'_>) -> &'static str {
+    match header.kind {
+        Kind::String => string::encoding_name(header),
+        Kind::Hash => hash::encoding_name(header),
+        Kind::Set => set::encoding_name(header),
+        Kind::List => list::encoding_name(header),
+        Kind::ZSet => zset::encoding_name(header),
+        Kind::Stream => "stream",
+    }
 }
 
 /// The bytes of all records that a key consists of, before compression: its header, its entry in the TTL

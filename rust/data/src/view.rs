@@ -85,6 +85,13 @@ pub struct Event {
     pub key: Vec<u8>,
 }
 
+impl Event {
+    /// Whether it only tells that a key was not there.
+    pub fn is_miss(&self) -> bool {
+        self.class == event_class::MISS
+    }
+}
+
 /// Classes of keyspace events, one bit each, as in `notify-keyspace-events`.
 pub mod event_class {
     /// `g`: commands on keys of any type.
@@ -121,8 +128,13 @@ pub struct Read<'e> {
     physical_db: u32,
     events: Vec<Event>,
     touched: Vec<Touched>,
+    /// The answer goes to a script.
+    answers_script: bool,
+    /// From here on in `touched` a key that is changed again is noted again.
+    heeded: usize,
     changes: u64,
     expired: u64,
+    left_large: u64,
     hits: u64,
     misses: u64,
 }
@@ -158,6 +170,8 @@ pub struct Parts<'e> {
     pub changes: u64,
     /// How many expired keys the command met and staged for deletion.
     pub expired: u64,
+    /// How many large values it deleted whose elements are left to the background.
+    pub left_large: u64,
     /// How many look-ups of headers found their key.
     pub hits: u64,
     /// How many found none.
@@ -183,8 +197,11 @@ impl<'e> Read<'e> {
             physical_db,
             events: Vec::new(),
             touched: Vec::new(),
+            answers_script: false,
+            heeded: 0,
             changes: 0,
             expired: 0,
+            left_large: 0,
             hits: 0,
             misses: 0,
         }
@@ -200,6 +217,7 @@ impl<'e> Read<'e> {
             touched: self.touched,
             changes: self.changes,
             expired: self.expired,
+            left_large: self.left_large,
             hits: self.hits,
             misses: self.misses,
         }
@@ -283,6 +301,16 @@ impl<'e> Read<'e> {
             let db = self.around.db;
             self.events.push(Event { class, name, db, key: key.name.to_vec() });
         }
+    }
+
+    /// Says whether what is read from here on is for a script.
+    pub fn answer_script(&mut self, yes: bool) {
+        self.answers_script = yes;
+    }
+
+    /// Whether a script sees the answer: what has no order of its own should then be given one.
+    pub fn answers_script(&self) -> bool {
+        self.answers_script
     }
 
     /// Refuses to go on unless all shards are held.
@@ -379,12 +407,20 @@ impl<'e> Read<'e> {
                 matches!(touched, Touched::Key { db: of, name, expired: false, .. }
                     if *of == db && name == key.name)
             };
-            if self.touched.last().is_some_and(is_last) {
+            if self.touched.len() > self.heeded && self.touched.last().is_some_and(is_last) {
                 return;
             }
             let name = key.name.to_vec();
             self.touched.push(Touched::Key { db, name, shard, expired: false });
         }
+    }
+
+    /// Somebody has just read in `shard` and wants to know of every change from here on. Answers how many
+    /// changes were noted before.
+    pub fn heed(&mut self, shard: u8) -> usize {
+        self.around.interest.insert(shard);
+        self.heeded = self.touched.len();
+        self.heeded
     }
 
     /// Like [`header`](Self::header), but refuses a key of another kind.
@@ -518,6 +554,11 @@ impl<'e> Write<'e> {
     /// Says that what is deleted had elements, so that their disk is looked for and given back.
     pub fn orphan(&mut self) {
         self.0.batch.hint_garbage();
+    }
+
+    /// Counts a large value whose elements are left to the background.
+    pub(crate) fn leave_large(&mut self) {
+        self.0.left_large += 1;
     }
 
     /// A number never used before, under which the elements of a new exploded value are written, and its
@@ -662,7 +703,9 @@ impl<'e> Write<'e> {
     /// Drops everything since `to`: a command inside a transaction failed.
     pub fn roll_back(&mut self, to: Savepoint) {
         self.0.batch.truncate(to.staged);
-        self.0.events.truncate(to.events);
+        // That a key was not there is told of a command that failed, too.
+        let undone = self.0.events.split_off(to.events);
+        self.0.events.extend(undone.into_iter().filter(Event::is_miss));
         self.0.touched.truncate(to.touched);
         self.0.changes = to.changes;
         // The map of databases may be as before, too.

@@ -671,6 +671,10 @@ impl Inner {
                 next_file: &|| self.next_file.fetch_add(1, Ordering::Relaxed),
                 cancel: &self.background.stop,
                 throttle: &|_| pace.rest(self),
+                forget: &|keys| {
+                    let mut state = shard.lock();
+                    keys.iter().for_each(|key| state.forget_copy(self.schema.hash(key), key));
+                },
             },
         )?;
         let mut edits = outcome.edits;

@@ -393,6 +393,17 @@ impl State {
         true
     }
 
+    /// Forgets a clean copy of a record that nobody will ask for again. One that is dirty is newer than
+    /// what was dropped, and stays.
+    pub(crate) fn forget_copy(&mut self, hash: u64, key: &[u8]) {
+        let oldest = self.oldest_dirty();
+        if let Some(at) = self.table.find(hash, key)
+            && self.table.at(at).is_some_and(|entry| entry.memtable() < oldest)
+        {
+            drop(self.table.remove(at));
+        }
+    }
+
     /// Bytes of records that are in tables, too.
     fn clean_bytes(&self) -> usize {
         self.table.entry_bytes().saturating_sub(self.dirty_bytes())

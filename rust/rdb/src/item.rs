@@ -60,6 +60,8 @@ pub enum Item<'a> {
         last: StreamId,
         /// How many entries it has read, if that is known.
         read: Option<u64>,
+        /// The form is older than that number: it follows from what the stream says, if at all.
+        is_untold: bool,
     },
     /// A consumer of the group before. Its pending entries follow.
     Consumer {

@@ -191,11 +191,12 @@ fn group<E>(kind: Type, input: &mut Input<'_>, take: &mut Take<'_, E>) -> Result
     let mut name = Vec::new();
     input.string(&mut name)?;
     let last = id(input)?;
-    let read = match kind {
-        Type::STREAM_1 => None,
-        _ => Some(input.count()?).filter(|&read| read != UNKNOWN),
+    let is_untold = kind == Type::STREAM_1;
+    let read = match is_untold {
+        true => None,
+        false => Some(input.count()?).filter(|&read| read != UNKNOWN),
     };
-    give(take(Item::Group { name: &name, last, read }))?;
+    give(take(Item::Group { name: &name, last, read, is_untold }))?;
     let mut pending = BTreeMap::new();
     for _ in 0..input.count()? {
         let offset = input.offset();

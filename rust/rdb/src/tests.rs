@@ -21,7 +21,7 @@ fn shown(kind: Type, input: &mut Input<'_>) -> Result<Vec<String>, Bad> {
                 let texts: Vec<String> = texts.iter().map(|t| text(t)).collect();
                 format!("{id} {}", texts.join(" "))
             }
-            Item::Group { name, last, read } => format!("group {} {last} {read:?}", text(name)),
+            Item::Group { name, last, read, .. } => format!("group {} {last} {read:?}", text(name)),
             Item::Consumer { name, seen_ms, active_ms } => {
                 format!("consumer {} {seen_ms} {active_ms:?}", text(name))
             }

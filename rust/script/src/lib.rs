@@ -7,7 +7,7 @@
 //!
 //! | attack | answer | where |
 //! |---|---|---|
-//! | bytecode, `string.dump` | text only, absent | `fence.rs` |
+//! | bytecode | text only: what `string.dump` gives is not taken back | `fence.rs` |
 //! | changing what later scripts see | protected tables; own `rawset`, `setmetatable`, `getmetatable` | `prelude.lua` |
 //! | running for ever | a hook asks the host every few thousand instructions | `vm.rs` |
 //! | catching the end of a run with `pcall` | own `pcall`, `xpcall`, `coroutine.resume` | `raw.rs` |

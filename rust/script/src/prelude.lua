@@ -127,8 +127,8 @@ end
 -- Strings ---------------------------------------------------------------------------------------------
 
 local strings = {
-  byte = string.byte, char = string.char, format = string.format, len = string.len, lower = string.lower,
-  reverse = string.reverse, sub = sub, upper = string.upper,
+  byte = string.byte, char = string.char, dump = string.dump, format = string.format, len = string.len,
+  lower = string.lower, reverse = string.reverse, sub = sub, upper = string.upper,
   find = raw.find, match = raw.match, rep = raw.rep,
 }
 

@@ -202,7 +202,7 @@ impl Handle {
                 }
                 continue;
             }
-            for row in table::rows().filter(|row| row.is_visible()) {
+            for row in table::rows().filter(|row| row.is_listed()) {
                 for name in row.names() {
                     if glob::matches(pattern, name.as_bytes(), true) {
                         found.insert(name.to_owned(), row.get(&config));

@@ -178,6 +178,9 @@ impl Connection {
         if done.expired > 0 {
             worker.stats.expired_keys.add(done.expired);
         }
+        if done.left_large > 0 {
+            worker.stats.lazyfreed_objects.add(done.left_large);
+        }
         if done.changes > 0 {
             worker.stats.changes.add(done.changes);
         }

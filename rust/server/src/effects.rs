@@ -4,6 +4,7 @@ use crate::config::{Config, Events};
 use crate::road::{Settings, serve};
 use crate::scripts::libraries::Libraries;
 use crate::server::Shared;
+use crate::session::NotedRead;
 use forgekv_data::{Event, Store, Surroundings, Touched};
 use forgekv_engine::{Batch, Guard};
 use std::sync::Arc;
@@ -19,6 +20,8 @@ pub(crate) struct Effects {
     pub(crate) published: Vec<Published>,
     /// The client whose command it was; 0: nobody's.
     pub(crate) by: u64,
+    /// What that client has read meanwhile and wants to know the changes of.
+    pub(crate) reads: Vec<NotedRead>,
     /// The libraries of functions, if they change.
     pub(crate) libraries: Option<Arc<Libraries>>,
 }
@@ -61,8 +64,10 @@ impl Effects {
         lsn: u64,
     ) -> Guard<'e> {
         let touched = std::mem::take(&mut self.touched);
-        if !touched.is_empty() {
-            server.tracking.tell(server, &touched, self.by, lsn);
+        let reads = std::mem::take(&mut self.reads);
+        if !touched.is_empty() || !reads.is_empty() {
+            let max = settings.config.tracking_table_max_keys;
+            server.tracking.tell(server, &touched, self.by, &reads, max, lsn);
         }
         self.publish(server, &settings.config, lsn);
         if touched.is_empty() {

@@ -14,6 +14,7 @@ use forgekv_engine::{Batch, Error as EngineError, Loads, ShardSet};
 use parking_lot::{Condvar, Mutex};
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -47,6 +48,9 @@ impl Housekeeping {
                     ends.1.wait_for(&mut stopped, TICK);
                     if *stopped {
                         break;
+                    }
+                    if server.housekeeping_rests.load(Relaxed) {
+                        continue;
                     }
                     parking_lot::MutexGuard::unlocked(&mut stopped, || {
                         ticks += 1;

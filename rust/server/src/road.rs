@@ -132,6 +132,8 @@ pub(crate) struct Done {
     pub(crate) lsn: u64,
     /// Expired keys that the command met and removed.
     pub(crate) expired: u64,
+    /// Large values that were deleted, whose elements are left to the background.
+    pub(crate) left_large: u64,
     /// Whether something was committed.
     pub(crate) wrote: bool,
     /// How many changes it was, as the command counts them.
@@ -199,7 +201,7 @@ pub(crate) fn execute(
     let passed = gate(turn, session, words, known.command);
     if let (Some(paused), Ok(Passed::Run(entry) | Passed::Queue(entry))) =
         (turn.server.pause.now(), &passed)
-        && stops(paused, entry, session, turn.server)
+        && stops(paused, entry, words, session, turn.server)
     {
         return Outcome::Paused;
     }
@@ -237,23 +239,36 @@ pub(crate) fn execute(
 
 /// Whether CLIENT PAUSE stops this command.
 #[cold]
-fn stops(paused: Paused, entry: &Entry, session: &Session, server: &Shared) -> bool {
-    let may_write = |entry: &Entry| match entry.command.handler {
-        Handler::Write(_) => true,
-        Handler::Wait(_) => !entry.flags.has(Flags::ONLY_READS),
-        Handler::Compound(_) => {
-            !entry.flags.has(Flags::ONLY_READS) && !entry.flags.has(Flags::QUEUE)
+fn stops<W: AsRef<[u8]>>(
+    paused: Paused,
+    entry: &Entry,
+    words: &[W],
+    session: &Session,
+    server: &Shared,
+) -> bool {
+    fn may_write<W: AsRef<[u8]>>(server: &Shared, entry: &Entry, words: &[W]) -> bool {
+        match entry.command.handler {
+            Handler::Write(_) => true,
+            Handler::Wait(_) => !entry.flags.has(Flags::ONLY_READS),
+            Handler::Compound(_) if entry.flags.has(Flags::ONLY_READS) => false,
+            Handler::Compound(_) if entry.flags.has(Flags::SCRIPT) => {
+                let what = words.get(1).map(AsRef::as_ref).unwrap_or_default();
+                !server.scripts.promises_no_writes(&entry.name, what)
+            }
+            Handler::Compound(_) => !entry.flags.has(Flags::QUEUE),
+            Handler::Read(_) | Handler::Admin(_) | Handler::Container => {
+                entry.flags.has(Flags::MAY_REPLICATE)
+            }
         }
-        Handler::Read(_) | Handler::Admin(_) | Handler::Container => {
-            entry.flags.has(Flags::MAY_REPLICATE)
-        }
-    };
+    }
     let queued = session.multi.as_ref().filter(|_| entry.flags.has(Flags::QUEUE));
     paused == Paused::Everything
-        || may_write(entry)
+        || may_write(server, entry, words)
         || queued.is_some_and(|multi| {
-            let mut queued = multi.commands().iter();
-            queued.any(|queued| server.table.get(queued.command).is_some_and(may_write))
+            multi.commands().iter().any(|queued| {
+                let entry = server.table.get(queued.command);
+                entry.is_some_and(|entry| may_write(server, entry, &queued.words))
+            })
         })
 }
 

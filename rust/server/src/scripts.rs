@@ -9,7 +9,7 @@ pub(crate) mod machine;
 pub(crate) mod running;
 
 use crate::info::Scripting;
-use forgekv_script::{Flags, sha1_hex};
+use forgekv_script::{Flags, Shebang, sha1_hex};
 use libraries::Libraries;
 use parking_lot::{Mutex, RwLock};
 use running::Running;
@@ -97,6 +97,17 @@ impl Scripts {
             functions: libraries.functions() as u64,
             library_bytes: libraries.iter().map(|library| library.code.len() as u64).sum(),
         }
+    }
+
+    /// Whether what EVAL, EVALSHA or FCALL is about to run says of itself that it does not write. `what` is
+    /// the first word behind the command's name.
+    pub(crate) fn promises_no_writes(&self, command: &str, what: &[u8]) -> bool {
+        let flags = match command {
+            "eval" => Shebang::parse(what).ok().and_then(|shebang| shebang.flags),
+            "evalsha" => self.get(what).and_then(|script| script.flags),
+            _ => self.libraries().function(what).map(|(_, function)| function.flags),
+        };
+        flags.is_some_and(|flags| flags.has(Flags::NO_WRITES))
     }
 
     pub(crate) fn epoch(&self) -> u64 {

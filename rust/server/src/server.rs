@@ -32,7 +32,7 @@ use parking_lot::{Condvar, Mutex};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -114,6 +114,8 @@ pub(crate) struct Shared {
     pub(crate) rewrites: Rewrites,
     pub(crate) observe: Observe,
     pub(crate) pause: Pause,
+    /// DEBUG PAUSE-CRON: what is done now and then is not done.
+    pub(crate) housekeeping_rests: AtomicBool,
     pub(crate) disk: Arc<dyn Disk>,
     set_log_level: Box<dyn Fn(LogLevel) + Send + Sync>,
     store: Mutex<Option<Store>>,
@@ -188,6 +190,7 @@ impl Server {
             rewrites: Rewrites::default(),
             observe: Observe::default(),
             pause: Pause::default(),
+            housekeeping_rests: AtomicBool::new(false),
             disk,
             set_log_level,
             store: Mutex::new(None),

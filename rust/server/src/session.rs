@@ -7,14 +7,13 @@
 use crate::acl::{Acl, User};
 use crate::observe::Source;
 use crate::pubsub::{Kind, Subscriptions};
-use crate::road::Settings;
 use crate::server::Shared;
 use crate::table::Entry;
 use crate::tracking::{Mode, bit};
 use crate::transaction::Multi;
 use crate::waiting::{Answer, Waiter};
 use crate::watch::Watched;
-use forgekv_data::Key;
+use forgekv_data::{Key, Read};
 use forgekv_engine::ShardSet;
 use forgekv_resp::Proto;
 use parking_lot::Mutex;
@@ -62,6 +61,8 @@ pub(crate) struct Session {
     pub(crate) right_to_answer: Option<oneshot::Sender<Answer>>,
     /// Commands that EXEC or a script has run and that are not counted yet.
     pub(crate) nested: Vec<Nested>,
+    /// What EXEC or a script has read and is not remembered yet.
+    pub(crate) reads: Vec<NotedRead>,
     /// The error that the command answers is one of a command that it ran, and is counted there.
     pub(crate) error_is_counted: bool,
 }
@@ -72,6 +73,21 @@ pub(crate) struct KeptCommand {
     pub(crate) words: Vec<Vec<u8>>,
     pub(crate) db: u32,
     pub(crate) source: Source,
+}
+
+/// That a client has read a key of whose changes it is to be told.
+#[derive(Debug)]
+pub(crate) struct NotedRead {
+    name: Vec<u8>,
+    place: u64,
+    /// So many changes of the same EXEC or script came before.
+    pub(crate) after: usize,
+}
+
+impl NotedRead {
+    pub(crate) fn key(&self) -> Key<'_> {
+        Key { name: &self.name, place: self.place }
+    }
 }
 
 /// See [`Session::moment`].
@@ -129,6 +145,7 @@ impl Session {
             waiter: None,
             right_to_answer: None,
             nested: Vec::new(),
+            reads: Vec::new(),
             error_is_counted: false,
         }
     }
@@ -235,17 +252,13 @@ impl Session {
     }
 
     /// Notes that a command has read keys, whose shards are still held, if this client is to be told of their
-    /// changes.
-    pub(crate) fn note_read(
-        &self,
-        server: &Shared,
-        settings: &Settings,
-        entry: &Entry,
-        keys: &[Key<'_>],
-    ) {
+    /// changes; and after how many changes of the same EXEC or script it has.
+    pub(crate) fn note_read(&mut self, view: &mut Read<'_>, entry: &Entry, keys: &[Key<'_>]) {
         if entry.only_reads() && self.tracking.as_ref().is_some_and(|mode| mode.remembers()) {
-            let max = settings.config.tracking_table_max_keys;
-            server.tracking.remember(server, self.client.id, keys, max);
+            for key in keys {
+                let after = view.heed(key.shard());
+                self.reads.push(NotedRead { name: key.name.to_vec(), place: key.place, after });
+            }
         }
     }
 

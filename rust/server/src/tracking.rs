@@ -14,7 +14,7 @@
 
 use crate::interest::Interest;
 use crate::server::Shared;
-use crate::session::Client;
+use crate::session::{Client, NotedRead};
 use crate::worker::Mail;
 use forgekv_data::{Key, Touched};
 use forgekv_engine::SHARDS;
@@ -107,14 +107,19 @@ impl Tracking {
 
     /// Notes that a client has read keys, whose shards the caller holds. `max` is how many names are noted at
     /// most; 0 is no limit.
-    pub(crate) fn remember(&self, server: &Shared, client: u64, keys: &[Key<'_>], max: u64) {
-        for key in keys {
-            if self.held.enter(key, client) {
-                server.interest.add(key.shard());
-            }
+    pub(crate) fn remember(&self, server: &Shared, client: u64, reads: &[NotedRead], max: u64) {
+        if reads.is_empty() {
+            return;
         }
+        reads.iter().for_each(|read| self.enter(server, client, &read.key()));
         // A few more than came, so that a lowered limit is reached soon.
-        self.limit(server, max, 4 * keys.len());
+        self.limit(server, max, 4 * reads.len());
+    }
+
+    fn enter(&self, server: &Shared, client: u64, key: &Key<'_>) {
+        if self.held.enter(key, client) {
+            server.interest.add(key.shard());
+        }
     }
 
     /// Tells holders of some names that they are forgotten, if there are more than `max`.
@@ -134,14 +139,28 @@ impl Tracking {
         }
     }
 
-    /// Tells of changes, whose shards the caller holds. `by` is the client that made them, 0 if none did; it
-    /// leaves when the log is written (or synced) up to `lsn`.
-    pub(crate) fn tell(&self, server: &Shared, touched: &[Touched], by: u64, lsn: u64) {
+    /// Tells of changes, whose shards the caller holds. `by` is the client that made them, 0 if none did, and
+    /// `reads` what it has read between them: it is told of the changes that came behind. It all leaves when
+    /// the log is written (or synced) up to `lsn`.
+    pub(crate) fn tell(
+        &self,
+        server: &Shared,
+        touched: &[Touched],
+        by: u64,
+        reads: &[NotedRead],
+        max: u64,
+        lsn: u64,
+    ) {
         if self.clients.load(Relaxed) == 0 && self.held.names() == 0 {
             return;
         }
         let mut everything = false;
-        for change in touched {
+        let mut left = reads;
+        for (at, change) in touched.iter().enumerate() {
+            while let Some((read, later)) = left.split_first().filter(|(read, _)| read.after <= at) {
+                self.enter(server, by, &read.key());
+                left = later;
+            }
             match change {
                 Touched::Key { name, shard, .. } => {
                     if let Some(holders) = self.held.take(*shard, name) {
@@ -156,6 +175,7 @@ impl Tracking {
         if everything {
             self.tell_everything(server, lsn);
         }
+        self.remember(server, by, left, max);
     }
 
     fn tell_holders(&self, server: &Shared, name: &[u8], holders: &[u64], by: u64, lsn: u64) {

@@ -72,6 +72,7 @@ enum Step {
         name: Vec<u8>,
         last: stream::Id,
         read: Option<u64>,
+        is_untold: bool,
     },
     Consumer {
         group: Vec<u8>,
@@ -135,9 +136,10 @@ impl Parts {
                     added,
                 });
             }
-            Item::Group { name, last, read } => {
+            Item::Group { name, last, read, is_untold } => {
                 self.group = name.to_vec();
-                part.steps.push(Step::Group { name: name.to_vec(), last: id(last), read });
+                let (name, last) = (name.to_vec(), id(last));
+                part.steps.push(Step::Group { name, last, read, is_untold });
             }
             Item::Consumer { name, seen_ms, active_ms } => {
                 self.consumer = name.to_vec();
@@ -245,7 +247,13 @@ impl Part {
                     stream::load_about(w, key, *last, *max_deleted, *added)?;
                     true
                 }
-                Step::Group { name, last, read } => stream::load_group(w, key, name, *last, *read)?,
+                Step::Group { name, last, read, is_untold } => {
+                    let read = match is_untold {
+                        true => stream::read_up_to(w, key, *last)?,
+                        false => *read,
+                    };
+                    stream::load_group(w, key, name, *last, read)?
+                }
                 Step::Consumer { group, name, seen_ms, active_ms } => {
                     stream::load_consumer(w, key, group, name, *seen_ms, *active_ms)?
                 }

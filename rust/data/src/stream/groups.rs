@@ -87,6 +87,10 @@ pub fn create_group(
 
 /// A group that must be there, of a key that must be, too.
 fn open<'k>(w: &mut Write<'_>, key: Key<'k>, name: &[u8]) -> Result<(Group<'k>, Id)> {
+    // As in Redis, who listens is not told that the key was missed.
+    if w.header_of(key, Kind::Stream)?.is_none() {
+        return Err(key_missing());
+    }
     let Some(meta) = range::meta(w, key)? else { return Err(key_missing()) };
     let group = Group::open(w, key, meta.generation, name)?;
     Ok((group.ok_or_else(|| no_group(key, name))?, meta.last))

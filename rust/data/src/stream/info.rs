@@ -90,7 +90,7 @@ fn has_gaps_from(meta: &Meta, id: Id) -> bool {
 }
 
 /// How many entries were ever added up to an id, if the facts of the stream tell.
-fn added_up_to(meta: &Meta, id: Id) -> Option<u64> {
+pub(super) fn added_up_to(meta: &Meta, id: Id) -> Option<u64> {
     if meta.added == 0 {
         return Some(0);
     }

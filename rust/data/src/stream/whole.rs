@@ -212,6 +212,11 @@ pub(crate) fn load_about(
     edit.finish(w, &[])
 }
 
+/// How many entries a group has read whose last is this one, if the facts of the stream tell.
+pub(crate) fn read_up_to(w: &mut Write<'_>, key: Key<'_>, last: Id) -> Result<Option<u64>> {
+    Ok(super::range::meta(w, key)?.and_then(|meta| super::info::added_up_to(&meta, last)))
+}
+
 /// Makes a group; false when it is there.
 pub(crate) fn load_group(
     w: &mut Write<'_>,

@@ -14,6 +14,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// So many dropped keys are told of together.
+const FORGOTTEN_AT_ONCE: usize = 256;
 /// The throttle is told of the work in pieces of this size.
 const PIECE: u64 = 256 << 10;
 
@@ -37,6 +39,8 @@ pub struct Context<'a> {
     pub cancel: &'a AtomicBool,
     /// Told of every so many bytes of entries merged; may sleep.
     pub throttle: &'a dyn Fn(u64),
+    /// Told of the keys of records that the judge dropped, some at a time.
+    pub forget: &'a dyn Fn(&[Vec<u8>]),
 }
 
 /// What a compaction has made. Nothing has changed until the edits are committed.
@@ -103,6 +107,7 @@ fn merge<'a>(
     }
     let mut entries = MergeCursor::new(sources);
     let mut piece = 0;
+    let mut dropped = Vec::new();
     while entries.valid() {
         if context.cancel.load(Ordering::Relaxed) {
             return Err(Error::Closed);
@@ -113,6 +118,11 @@ fn merge<'a>(
         {
             value = None;
             outcome.dropped += 1;
+            dropped.push(key.to_vec());
+            if dropped.len() == FORGOTTEN_AT_ONCE {
+                (context.forget)(&dropped);
+                dropped.clear();
+            }
         }
         // A tombstone stays while something older may lie below that it has to hide.
         if value.is_some() || lies_below(plan, context.schema, key) {
@@ -126,6 +136,7 @@ fn merge<'a>(
         entries.next()?;
     }
     (context.throttle)(piece);
+    (context.forget)(&dropped);
     output.finish_table()
 }
 

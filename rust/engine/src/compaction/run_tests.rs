@@ -146,6 +146,7 @@ impl Shard {
                 options: &self.options,
                 next_file: &|| self.draw(),
                 cancel: &self.cancel,
+                forget: &|_| {},
                 throttle: &|bytes| {
                     self.throttled.fetch_add(bytes, Ordering::Relaxed);
                 },
@@ -460,7 +461,8 @@ fn a_judge_that_cannot_tell_ends_it() {
             options: &shard.options,
             next_file: &|| shard.draw(),
             cancel: &shard.cancel,
-            throttle: &|_| {},
+            forget: &|_| {},
+                throttle: &|_| {},
         },
     );
     assert!(matches!(result, Err(Error::Incompatible(_))));

@@ -217,6 +217,11 @@ fn bitop(db: &mut Write<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Resu
             "ERR BITOP {name} must be called with at least two source keys."
         )));
     }
+    if db.listens(event_class::MISS) {
+        for &key in &keys {
+            there(db, key)?;
+        }
+    }
     reply.int(bitmap::combine(db, operation, to, &keys)? as i64);
     Ok(())
 }

@@ -22,6 +22,8 @@ pub(super) const DEBUG: Command = admin("DEBUG", unknown, "[subcommand [arg ...]
         hidden("SLEEP", sleep, "seconds:double").about("Lets time pass before the answer."),
         hidden("SET-ACTIVE-EXPIRE", set_active_expire, "value:integer")
             .about("Stops (0) or lets run (1) the cycle that removes expired keys."),
+        hidden("PAUSE-CRON", pause_cron, "value:integer")
+            .about("Stops (1) or lets run (0) what the server does now and then."),
         hidden("SET-DISABLE-DENY-SCRIPTS", set_disable_deny_scripts, "value:integer")
             .about("Lets scripts call (1) what they may not otherwise (0)."),
         hidden("RELOAD", reload, "[NOSAVE] [NOFLUSH] [MERGE]")
@@ -84,6 +86,12 @@ fn set_active_expire(
     Ok(())
 }
 
+fn pause_cron(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+    ctx.server.housekeeping_rests.store(args.int()? != 0, Relaxed);
+    reply.ok();
+    Ok(())
+}
+
 fn set_disable_deny_scripts(
     ctx: &mut Admin<'_, '_>,
     args: &mut Args<'_>,
@@ -95,16 +103,23 @@ fn set_disable_deny_scripts(
 }
 
 fn reload(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, _: &mut Reply<'_>) -> Result<()> {
+    let (mut keeps, mut merges) = (false, false);
     while !args.is_empty() {
-        // There is no snapshot to be written or merged: the data on disk is the data.
-        if args.flag("NOFLUSH") || args.flag("MERGE") {
-            return Err(Error::reply("ERR DEBUG RELOAD knows no snapshot to merge"));
-        }
-        if !args.flag("NOSAVE") {
+        if args.flag("NOFLUSH") {
+            keeps = true;
+        } else if args.flag("MERGE") {
+            merges = true;
+        } else if !args.flag("NOSAVE") {
             return Err(Error::reply(
                 "ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.",
             ));
         }
+    }
+    // What is loaded is the data itself: merged with what there is it changes nothing.
+    if keeps && !merges {
+        return Err(Error::reply(
+            "ERR Error trying to load the RDB dump: without MERGE, what is there already is in the way",
+        ));
     }
     let server = ctx.server.clone();
     let active = ctx.store.expires_actively();
@@ -121,10 +136,10 @@ fn reload(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, _: &mut Reply<'_>) -> Re
 fn object(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     let key = args.key()?;
     let Some(view) = ctx.data.as_mut() else { return Err(forgekv_data::NO_SUCH_KEY) };
-    let Some(encoding) = keys::encoding_name(view, key)? else {
+    let Some((encoding, bytes)) = keys::encoding_of_any(view, key)? else {
         return Err(forgekv_data::NO_SUCH_KEY);
     };
-    let length = keys::usage(view, key, 0)?.unwrap_or(0);
+    let length = keys::usage(view, key, 0)?.unwrap_or(bytes as u64);
     reply.simple(&format!(
         "Value at:{:#x} refcount:1 encoding:{encoding} serializedlength:{length}",
         key.place

@@ -429,6 +429,8 @@ fn keys_of<'a>(ctx: &Admin<'_, '_>, words: &[&'a [u8]]) -> Result<Vec<(&'a [u8],
     if entry.specs.is_empty() {
         return Err(Error::reply("ERR The command has no key arguments"));
     }
+    // What runs a script need not name a key.
+    let may_have_none = entry.flags.has(Flags::SCRIPT);
     let wrong = || Error::reply("ERR Invalid arguments specified for command");
     if !entry.takes(words.len()) {
         return Err(Error::reply("ERR Invalid number of arguments specified for command"));
@@ -437,12 +439,12 @@ fn keys_of<'a>(ctx: &Admin<'_, '_>, words: &[&'a [u8]]) -> Result<Vec<(&'a [u8],
     for spec in &entry.specs {
         let mut positions = Positions::new();
         if !spec.positions(words, &mut positions) {
-            return Err(wrong());
+            return if may_have_none { Ok(Vec::new()) } else { Err(wrong()) };
         }
         let found = positions.iter().filter_map(|&at| words.get(at));
         keys.extend(found.map(|key| (*key, flags_here(spec, words))));
     }
-    if keys.is_empty() { Err(wrong()) } else { Ok(keys) }
+    if keys.is_empty() && !may_have_none { Err(wrong()) } else { Ok(keys) }
 }
 
 fn get_keys(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {

@@ -11,7 +11,9 @@ use super::{Args, Command, Family, container, read, write};
 use dump::{dump, restore};
 use expiry::{expire, expireat, expiretime, persist, pexpire, pexpireat, pexpiretime, pttl, ttl};
 use forgekv_base::number::parse_i64;
-use forgekv_data::{Error, NOT_AN_INTEGER, Read, Result, SYNTAX, Write, dbmap, keys};
+use forgekv_data::{
+    Error, Key, NOT_AN_INTEGER, Read, Result, SYNTAX, Write, dbmap, event_class, keys,
+};
 use forgekv_resp::Reply;
 pub(crate) use walk::cursor;
 use walk::{dbsize, keys_matching, randomkey, scan};
@@ -272,17 +274,30 @@ fn del(db: &mut Write<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result
     Ok(())
 }
 
+/// Tells who listens that a key is not there.
+fn missed(db: &mut Read<'_>, key: Key<'_>) {
+    db.notify(event_class::MISS, "keymiss", key);
+}
+
 fn exists(db: &mut Read<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     let mut there = 0;
     for key in args.keys() {
-        there += i64::from(keys::exists(db, key)?);
+        if keys::exists(db, key)? {
+            there += 1;
+        } else {
+            missed(db, key);
+        }
     }
     reply.int(there);
     Ok(())
 }
 
 fn kind(db: &mut Read<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
-    let kind = keys::kind(db, args.key()?)?;
+    let key = args.key()?;
+    let kind = keys::kind(db, key)?;
+    if kind.is_none() {
+        missed(db, key);
+    }
     reply.simple(kind.map_or("none", |kind| kind.name()));
     Ok(())
 }

@@ -69,7 +69,7 @@ fn options<'a>(args: &mut Args<'a>, stores: bool) -> Result<(Sort<'a>, Option<Ke
 fn sort(db: &mut Write<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     let key = args.key()?;
     let (how, to) = options(args, true)?;
-    let Some(to) = to else { return show(db, key, &how, reply) };
+    let Some(to) = to else { return show(db, key, how, reply) };
     reply.int(sort::store(db, key, to, &how)? as i64);
     Ok(())
 }
@@ -77,12 +77,13 @@ fn sort(db: &mut Write<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Resul
 fn sort_ro(db: &mut Read<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     let key = args.key()?;
     let (how, _) = options(args, false)?;
-    show(db, key, &how, reply)
+    show(db, key, how, reply)
 }
 
-fn show(db: &mut Read<'_>, key: Key<'_>, how: &Sort<'_>, reply: &mut Reply<'_>) -> Result<()> {
+fn show(db: &mut Read<'_>, key: Key<'_>, how: Sort<'_>, reply: &mut Reply<'_>) -> Result<()> {
     let (deferred, mut n) = (reply.deferred_array(), 0);
-    sort::sort(db, key, how, &mut |answer| {
+    let how = Sort { stable: how.stable || db.answers_script(), ..how };
+    sort::sort(db, key, &how, &mut |answer| {
         match answer {
             Some(bytes) => reply.bulk(bytes),
             None => reply.null(),

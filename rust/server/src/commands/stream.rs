@@ -11,7 +11,7 @@ mod read;
 use super::command::HELP;
 use super::{Args, Command, Family, container, read, wait, write};
 use forgekv_data::stream::{self, Add, Deleted, Fields, Id, NewId, Seq};
-use forgekv_data::{Error, Read, Result, Write};
+use forgekv_data::{Error, Kind, Read, Result, Write};
 use forgekv_resp::Reply;
 use options::Options;
 
@@ -329,9 +329,9 @@ fn xtrim(db: &mut Write<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Resu
 fn xdel(db: &mut Write<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     let key = args.key()?;
     // Without a stream, ids are not looked at.
-    let deleted = match stream::last_id(db, key)? {
-        Some(_) => stream::delete(db, key, &ids(args)?)?,
-        None => 0,
+    let deleted = match db.header_of(key, Kind::Stream)?.is_some() {
+        true => stream::delete(db, key, &ids(args)?)?,
+        false => 0,
     };
     reply.int(deleted as i64);
     Ok(())

@@ -72,6 +72,11 @@ pub(crate) enum Role {
         /// Why it has no effect.
         why: &'static str,
     },
+    /// As `Inert`, and CONFIG GET shows it only to who asks for it by name.
+    Hidden {
+        /// Redis's default.
+        default: &'static str,
+    },
     /// Only the harmless value is taken.
     Refused {
         /// The value that asks for nothing; `None` when every use of the directive asks.
@@ -112,6 +117,11 @@ impl Directive {
         }
     }
 
+    /// Whether CONFIG GET shows it to who asks with a pattern.
+    pub fn is_listed(&self) -> bool {
+        self.is_visible() && !matches!(self.role, Role::Hidden { .. })
+    }
+
     /// Whether its value must not be shown in logs and errors.
     pub fn is_secret(&self) -> bool {
         self.kind == Kind::Secret || matches!(self.role, Role::User)
@@ -126,7 +136,7 @@ impl Directive {
     pub fn get(&self, config: &Config) -> Vec<u8> {
         match self.role {
             Role::Live { get, .. } | Role::Derived { get, .. } => get(config),
-            Role::Inert { default, .. } => {
+            Role::Inert { default, .. } | Role::Hidden { default } => {
                 config.inert.0.get(self.name).cloned().unwrap_or_else(|| default.into())
             }
             Role::Refused { harmless, .. } => harmless.unwrap_or_default().into(),
@@ -138,7 +148,7 @@ impl Directive {
     pub fn set(&self, config: &mut Config, args: &[&[u8]]) -> Result<(), String> {
         match self.role {
             Role::Live { set, .. } | Role::Derived { set, .. } => set(config, args),
-            Role::Inert { default, .. } => {
+            Role::Inert { default, .. } | Role::Hidden { default } => {
                 let value = self.kind.canonical(args)?;
                 if value == default.as_bytes() {
                     config.inert.0.remove(self.name);

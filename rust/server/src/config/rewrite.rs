@@ -141,7 +141,9 @@ fn differing(
     let mut loader = Loader::default();
     loader.text(text, &|line| Place::File(path, line))?;
     let (read, _) = loader.finish()?;
-    let is_written = |row: &&Directive| matches!(row.role, Role::Live { .. } | Role::Inert { .. });
+    let is_written = |row: &&Directive| {
+        matches!(row.role, Role::Live { .. } | Role::Inert { .. } | Role::Hidden { .. })
+    };
     Ok(table::rows().filter(is_written).filter(|row| row.get(&read) != row.get(config)).collect())
 }
 

@@ -265,6 +265,11 @@ const fn inert(
     Directive { name, aliases: &[], kind, change, role: Role::Inert { default, why } }
 }
 
+/// For tests of Redis itself: it slows down what is not done here.
+const fn hidden(name: &'static str, kind: Kind, default: &'static str) -> Directive {
+    Directive { name, aliases: &[], kind, change: Free, role: Role::Hidden { default } }
+}
+
 const fn refused(
     name: &'static str,
     kind: Kind,
@@ -375,6 +380,8 @@ const OTHERS: &[Directive] = &[
     inert("shutdown-timeout", Int(0, INT), Free, "10", REPLICATION),
     inert("shutdown-on-sigint", SHUTDOWN, Free, "default", RDB),
     inert("shutdown-on-sigterm", SHUTDOWN, Free, "default", RDB),
+    hidden("rdb-key-save-delay", Int(i32::MIN as i64, INT), "0"),
+    hidden("key-load-delay", Int(i32::MIN as i64, INT), "0"),
     // ---- Inert: memory ----
     inert("maxmemory-samples", Int(1, INT), Free, "5", EVICTION),
     inert("maxmemory-eviction-tenacity", Int(0, 100), Free, "10", EVICTION),

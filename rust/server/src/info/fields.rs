@@ -111,6 +111,7 @@ pub(super) const SECTIONS: &[Section] = &[
         ("mem_allocator", |s| s.allocator.name().into()),
         ("active_defrag_running", |_| 0u64.into()),
         ("lazyfree_pending_objects", |_| 0u64.into()),
+        ("lazyfreed_objects", |s| s.totals.lazyfreed_objects.into()),
     ]},
     Section { title: "Persistence", shown: Shown::Always, lines: none, figures: &[
         ("loading", |_| false.into()),

@@ -112,6 +112,8 @@ counters! {
     keyspace_misses,
     /// Keys that were removed because their time had come.
     expired_keys,
+    /// Large values that were deleted, and left to the background.
+    lazyfreed_objects,
     /// Changes of keys.
     changes,
     /// Error replies.

@@ -11,7 +11,7 @@ use crate::session::{Moment, Session};
 use crate::table::Entry;
 use crate::waiting::{Answer, Wait, Waiter};
 use forgekv_base::clock;
-use forgekv_data::{Error, Key, Limits, Store, Surroundings};
+use forgekv_data::{Error, Event, Key, Limits, Read, Store, Surroundings};
 use forgekv_engine::{Batch, Error as EngineError, Guard, Loads, ShardSet};
 use forgekv_resp::Reply;
 use std::sync::Arc;
@@ -107,16 +107,21 @@ pub(super) fn attempt<'e>(
     let inner = host.as_mut().map(|host| Host { session: host.session, told: host.told });
     let runs_others = matches!(call.entry.command.handler, Handler::Compound(_));
     let moment = inner.as_ref().filter(|_| runs_others).map(|host| host.session.moment());
-    let (guard, performed) = perform(store, call, inner, guard, batch, reply);
+    let (guard, mut performed) = perform(store, call, inner, guard, batch, reply);
     if let (Some(host), Some(moment)) = (&mut host, moment) {
         after_others(call, host.session, moment, performed.as_ref().err());
     }
-    if let Some(host) = &host
+    if let Some(host) = &mut host
         && host.session.tracking.is_some()
-        && performed.is_ok()
         && let (Some(server), Some(settings)) = (call.server, call.settings)
     {
-        host.session.note_read(server, settings, call.entry, call.keys);
+        let reads = std::mem::take(&mut host.session.reads);
+        let max = settings.config.tracking_table_max_keys;
+        match &mut performed {
+            Ok(Performed { effects: Some(effects), .. }) => effects.reads = reads,
+            Ok(_) => server.tracking.remember(server, host.session.client.id, &reads, max),
+            Err(_) => {}
+        }
     }
     match performed {
         Ok(Performed { done, effects: None, waits: None }) => Ok(Ended::Done(done)),
@@ -168,6 +173,14 @@ fn go_on_waiting(server: &Shared, session: &mut Session) -> bool {
         server.waiting.go_on(waiter, sender);
     }
     true
+}
+
+/// Has the session note what was read, if its client is told of changes.
+#[inline]
+fn note_read(call: &Call<'_, '_>, host: Option<Host<'_>>, view: &mut Read<'_>) {
+    if let Some(host) = host.filter(|host| host.session.tracking.is_some()) {
+        host.session.note_read(view, call.entry, call.keys);
+    }
 }
 
 /// After EXEC or a script: one that is run again, be it that its commit was put back, finds the session as
@@ -246,10 +259,13 @@ pub(super) fn perform<'e>(
     let mut libraries = None;
     // Short of space, what does not grow goes on.
     let mut grows = call.entry.flags.has(Flags::GROWS);
-    let (result, parts) = match call.entry.command.handler {
+    let (result, mut parts) = match call.entry.command.handler {
         Handler::Read(handler) => {
             let mut view = store.read(guard, staged, around);
             let result = handler(&mut view, &mut args, reply);
+            if result.is_ok() {
+                note_read(call, host, &mut view);
+            }
             (result, view.into_parts())
         }
         Handler::Write(handler) => {
@@ -260,6 +276,9 @@ pub(super) fn perform<'e>(
         Handler::Wait(handler) => {
             let mut view = store.write(guard, staged, around);
             let result = handler(&mut view, &mut args, reply).map(|wait| waits = wait);
+            if result.is_ok() {
+                note_read(call, host, &mut view);
+            }
             (result, view.into_parts())
         }
         Handler::Compound(handler) => {
@@ -321,8 +340,19 @@ pub(super) fn perform<'e>(
     if let (Ok(_), Some(libraries), Some(server)) = (&result, libraries, call.server) {
         server.scripts.install(libraries);
     }
+    if let (Err(e), Some(server), Some(settings)) = (&result, call.server, call.settings)
+        && !parts.events.is_empty()
+        && !matches!(e, Error::Again(_))
+    {
+        // It has changed nothing, but found keys missing.
+        parts.events.retain(Event::is_miss);
+        let events = std::mem::take(&mut parts.events);
+        let effects = Effects { events, ..Effects::default() };
+        effects.publish(server, &settings.config, guard.seen());
+    }
     let performed = result.map(|lsn| {
-        let done = Done { lsn, expired, wrote, changes, hits, misses };
+        let left_large = parts.left_large;
+        let done = Done { lsn, expired, left_large, wrote, changes, hits, misses };
         let told = !parts.events.is_empty() || !parts.touched.is_empty() || published.is_some();
         let effects = told.then(|| {
             let published = published.map(|effects| effects.published).unwrap_or_default();
@@ -331,7 +361,7 @@ pub(super) fn perform<'e>(
                 touched: parts.touched,
                 published,
                 by,
-                libraries: None,
+                ..Effects::default()
             })
         });
         Performed { done, effects, waits }

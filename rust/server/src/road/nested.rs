@@ -133,6 +133,7 @@ impl Scope<'_, '_> {
         let keys = keys(entry, words, place_seed);
         let mut args = arguments(entry, words, &keys, place_seed);
         let savepoint = self.view.savepoint();
+        self.view.answer_script(self.source == Source::Script);
         let result = match entry.command.handler {
             Handler::Read(handler) => handler(self.view, &mut args, reply),
             Handler::Write(handler) => handler(self.view, &mut args, reply),
@@ -154,7 +155,7 @@ impl Scope<'_, '_> {
             Ok(()) => {
                 self.grows |= entry.flags.has(Flags::GROWS);
                 if self.session.tracking.is_some() {
-                    self.session.note_read(self.server, self.settings, entry, &keys);
+                    self.session.note_read(self.view, entry, &keys);
                 }
             }
             Err(_) => self.view.roll_back(savepoint),

@@ -73,7 +73,7 @@ pub(crate) fn serve<'e>(
                     drop(sender.send(Answer { bytes, lsn: done.lsn }));
                     if let Some(mut effects) = effects {
                         let touched = std::mem::take(&mut effects.touched);
-                        server.tracking.tell(server, &touched, waiter.client.id, done.lsn);
+                        server.tracking.tell(server, &touched, waiter.client.id, &[], 0, done.lsn);
                         effects.publish(server, &settings.config, done.lsn);
                         guard = tell_watchers(server, store, settings, guard, once, &touched);
                         enqueue(server, &mut ready, touched);

@@ -8,7 +8,7 @@ use super::{show_point, unit};
 use forgekv_base::number::parse_f64;
 use forgekv_data::geo::{Form, Found, Search, Shape, Sort, search};
 use forgekv_data::zset::{self, Scored};
-use forgekv_data::{Key, Kind};
+use forgekv_data::{Key, Kind, event_class};
 
 const NO_MEMBER: &str = "ERR could not decode requested zset member";
 
@@ -99,6 +99,9 @@ fn parse<'a>(
     may_store: bool,
 ) -> Result<Query<'a>> {
     let there = db.header_of(source, Kind::ZSet)?.is_some();
+    if !there {
+        db.notify(event_class::MISS, "keymiss", source);
+    }
     let (mut center, mut form, mut polygonal) = (None, None, None);
     let (mut from_member, mut metres) = (false, 1.0);
     match syntax {

@@ -10,9 +10,13 @@ const NEGATIVE_IDLETIME: &str = "ERR Invalid IDLETIME value, must be >= 0";
 const FREQ_OUT_OF_RANGE: &str = "ERR Invalid FREQ value, must be >= 0 and <= 255";
 
 pub(super) fn dump(db: &mut Read<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
-    match rdb::dump(db, args.key()?)? {
+    let key = args.key()?;
+    match rdb::dump(db, key)? {
         Some(payload) => reply.bulk(&payload),
-        None => reply.null(),
+        None => {
+            super::missed(db, key);
+            reply.null();
+        }
     }
     Ok(())
 }

@@ -119,8 +119,12 @@ pub(super) fn pexpiretime(
 
 fn get(db: &mut Read<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>, clock: Clock) -> Result<()> {
     let now_ms = db.now_ms();
-    reply.int(match expire::get(db, args.key()?)? {
-        Expires::Missing => -2,
+    let key = args.key()?;
+    reply.int(match expire::get(db, key)? {
+        Expires::Missing => {
+            super::missed(db, key);
+            -2
+        }
         Expires::Never => -1,
         Expires::At(ms) => {
             let ms = if clock.relative { ms.saturating_sub(now_ms) } else { ms };

@@ -5,7 +5,7 @@ use super::{count, id, reply_entry, reply_fields, reply_id};
 use crate::commands::Args;
 use crate::waiting::{Nil, Wait};
 use forgekv_data::stream::{self, Id, Reader};
-use forgekv_data::{Error, Key, Kind, Read, Result, SYNTAX, Write};
+use forgekv_data::{Error, Key, Kind, Read, Result, SYNTAX, Write, event_class};
 use forgekv_resp::Reply;
 
 /// What both commands are told before the streams.
@@ -120,16 +120,21 @@ impl Streams {
 /// From where on XREAD reads a stream.
 enum From {
     After(Id),
-    /// Only the last entry.
-    Last,
+    /// Only the last entry. The id is that of the last one ever added.
+    Last(Id),
 }
 
 impl From {
     fn resolve(db: &mut Read<'_>, key: Key<'_>, word: &[u8]) -> Result<From> {
-        db.header_of(key, Kind::Stream)?;
+        let mut last = Id::MIN;
+        if db.header_of(key, Kind::Stream)?.is_none() {
+            db.notify(event_class::MISS, "keymiss", key);
+        } else if matches!(word, b"$" | b"+") {
+            last = stream::last_id(db, key)?.unwrap_or_default();
+        }
         match word {
-            b"$" => Ok(From::After(stream::last_id(db, key)?.unwrap_or_default())),
-            b"+" => Ok(From::Last),
+            b"$" => Ok(From::After(last)),
+            b"+" => Ok(From::Last(last)),
             b">" => Err(Error::reply(
                 "ERR The > ID can be specified only when calling XREADGROUP using the GROUP <group> \
                  <consumer> option.",
@@ -165,11 +170,11 @@ pub(super) fn xread(
     let from = from.collect::<Result<Vec<_>>>()?;
     let mark = reply.mark();
     let mut streams = Streams::new(reply);
-    for (&key, from) in keys.iter().zip(from) {
+    for (&key, from) in keys.iter().zip(&from) {
         let (bounds, reverse, most) = match from {
             From::After(Id::MAX) => continue,
             From::After(id) => ((id.next().unwrap_or(Id::MAX), Id::MAX), false, options.count),
-            From::Last => ((Id::MIN, Id::MAX), true, Some(1)),
+            From::Last(_) => ((Id::MIN, Id::MAX), true, Some(1)),
         };
         streams.show(reply, key, false, |reply| {
             let mut n = 0;
@@ -193,9 +198,9 @@ pub(super) fn xread(
     let mut again: Vec<Vec<u8>> = vec![b"XREAD".to_vec()];
     again.extend(all.iter().map(|word| word.to_vec()));
     let first = again.len() - keys.len();
-    for (&key, word) in keys.iter().zip(again.iter_mut().skip(first)) {
+    for (from, word) in from.iter().zip(again.iter_mut().skip(first)) {
         if matches!(word.as_slice(), b"$" | b"+") {
-            let last = stream::last_id(db, key)?.unwrap_or_default();
+            let (From::After(last) | From::Last(last)) = from;
             *word = format!("{}-{}", last.ms, last.seq).into_bytes();
         }
     }

@@ -2,6 +2,7 @@
 
 use super::{Args, Error, Read, Result, SYNTAX};
 use forgekv_data::string::{self, Lcs};
+use forgekv_data::{Key, event_class};
 use forgekv_resp::Reply;
 
 const NOT_STRINGS: &str = "ERR The specified keys must contain string values";
@@ -24,8 +25,8 @@ pub(super) fn lcs(db: &mut Read<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>)
         Error::WrongType => Error::reply(NOT_STRINGS),
         other => other,
     };
-    let len_a = string::len(db, first).map_err(strings)?;
-    let len_b = string::len(db, second).map_err(strings)?;
+    let len_a = len(db, first).map_err(strings)?;
+    let len_b = len(db, second).map_err(strings)?;
     let asked = asked(args)?;
     // The table of a pair of lengths takes four bytes a cell.
     let table = (len_a + 1).checked_mul(len_b + 1).and_then(|cells| cells.checked_mul(4));
@@ -45,6 +46,15 @@ pub(super) fn lcs(db: &mut Read<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>)
         reply.bulk(&found.text);
     }
     Ok(())
+}
+
+/// The length of a key's value; 0 when there is none, of which who listens is told.
+fn len(db: &mut Read<'_>, key: Key<'_>) -> Result<u64> {
+    if let Some(value) = string::get(db, key)? {
+        return Ok(value.len());
+    }
+    db.notify(event_class::MISS, "keymiss", key);
+    Ok(0)
 }
 
 fn asked(args: &mut Args<'_>) -> Result<Asked> {
