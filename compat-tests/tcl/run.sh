@@ -30,14 +30,11 @@ printf '%-22s %7s %7s %8s %9s %7s\n' unit passed failed skipped expected Redis
 for unit in "${units[@]}"; do
   name=${unit//\//-}
   log=$work/tcl/$who-$name.log
-  # Redis 7.0 packs no sets but those of integers, and no lists, and its tests say so.
+  # Redis 7.0 packs no sets but those of integers, and no lists, and its tests say so. And they send on one
+  # connection, do not read the answer, and count on it that this is executed before what they send next on
+  # another: true of one worker, not of several.
   flags=()
-  [ "$who" = redis ] || flags=(--set-max-listpack-entries 0 --list-max-listpack-size 0)
-  # These send on one connection, do not read the answer, and expect that to have been executed before what
-  # they send next on another: true of one worker, not of several.
-  case $who/$unit in
-    forgekv/unit/pubsub | forgekv/unit/tracking) flags+=(--threads 1) ;;
-  esac
+  [ "$who" = redis ] || flags=(--set-max-listpack-entries 0 --list-max-listpack-size 0 --threads 1)
   # This one sets the limit of lists itself, to one at which 7.2 packs them.
   options=()
   [ "$who/$unit" = forgekv/unit/sort ] && options=(--ignore-encoding)

@@ -52,8 +52,8 @@ pub use pending::{Summary, list, summary};
 pub use range::{last_id, len, range, top};
 pub use trim::{Deleted, Excess, Refs, Trim, delete, delete_each, trim};
 pub(crate) use whole::{
-    About, about, entries_of, groups_of, load_about, load_consumer, load_entries, load_group, read_up_to,
-    load_pending, owed_of, owned_of,
+    About, about, entries_of, groups_of, load_about, load_consumer, load_entries, load_group,
+    load_pending, owed_of, owned_of, read_up_to,
 };
 
 #[cfg(test)]

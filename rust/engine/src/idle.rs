@@ -137,6 +137,10 @@ impl Inner {
         }
         if self.seal_what_hides(shard) {
             self.flush_shard(n)?;
+            if shard.idle.hinted.load(Ordering::Relaxed) {
+                // The flush was for this.
+                self.look_for_garbage(n, shard)?;
+            }
             return Ok(true);
         }
         if self.compact_shard(n, true)? {
@@ -168,6 +172,10 @@ impl Inner {
 
     /// Shows a part of each table to a judge, and rewrites those that are full of garbage.
     fn look_for_garbage(&self, n: usize, shard: &Shard) -> Result<bool> {
+        if !shard.lock().sealed.is_empty() {
+            // What made it garbage is on its way to the tables, by another thread.
+            return Ok(false);
+        }
         // What made it garbage may have to be synced to be believed.
         if self.log.synced() < self.log.appended() {
             self.log.sync()?;

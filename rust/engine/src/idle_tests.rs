@@ -144,7 +144,7 @@ fn what_nothing_claims_gives_its_disk_back() {
     engine.hint_garbage(ShardSet::ALL);
     wait_until("the disk is given back", || disk.used() < peak / 10);
     let left = engine.stats().hot_records;
-    assert!(kept > 2000 && left <= 500, "{kept} records were in memory, now {left}");
+    assert!(left <= 500 && left < kept, "{kept} records were in memory, now {left}");
     for i in 0..500 {
         let key = format!("k{i:06}");
         let key = key.as_bytes();

@@ -157,7 +157,8 @@ impl Tracking {
         let mut everything = false;
         let mut left = reads;
         for (at, change) in touched.iter().enumerate() {
-            while let Some((read, later)) = left.split_first().filter(|(read, _)| read.after <= at) {
+            while let Some((read, later)) = left.split_first().filter(|(read, _)| read.after <= at)
+            {
                 self.enter(server, by, &read.key());
                 left = later;
             }

@@ -99,7 +99,8 @@ pub fn rewrite(version: &Version, options: &Options, id: u64) -> Option<Plan> {
         let tables = |level: usize| version.level(level).iter().map(|t| t.meta()).collect();
         let targets = Targets::new(&sizes, options);
         let choice = from_level0(&sizes, &tables, &targets, options, reason);
-        return Some(plan(version, options, choice));
+        // What moves is not read, and nothing of it dropped.
+        return Some(plan(version, options, Choice { moves: false, ..choice }));
     }
     let inputs = vec![(level, at..at + 1)];
     Some(plan(version, options, Choice { inputs, output: level, moves: false, reason }))

@@ -462,7 +462,7 @@ fn a_judge_that_cannot_tell_ends_it() {
             next_file: &|| shard.draw(),
             cancel: &shard.cancel,
             forget: &|_| {},
-                throttle: &|_| {},
+            throttle: &|_| {},
         },
     );
     assert!(matches!(result, Err(Error::Incompatible(_))));
