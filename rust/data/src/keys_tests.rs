@@ -19,7 +19,9 @@ fn rename_takes_value_and_expiry_along() {
         let (from, new) = (db.key(&from), db.key(&new));
         assert!(!db.run(|w| keys::rename(w, from, new, true)).unwrap());
         assert!(db.run(|w| keys::rename(w, from, new, false)).unwrap());
-        assert_eq!(db.events, [format!("rename_from:{a}@0"), format!("rename_to:{to}@0")]);
+        let told =
+            [format!("new:{to}@0"), format!("rename_from:{a}@0"), format!("rename_to:{to}@0")];
+        assert_eq!(db.events, told);
         assert_eq!((db.get(&a), db.get(to).as_deref()), (None, Some("v")));
         assert_eq!(db.expires(to), Expires::At(NOW + 100));
         assert_eq!(db.records(record::SPACE_TTL), 1, "those of the replaced key are gone");
@@ -56,7 +58,8 @@ fn large_values_move_with_their_elements() {
     let (name, other) = (far.clone(), a.clone());
     let (key, to) = (db.key(&name), db.key(&other));
     assert!(db.run(|w| keys::move_to(w, key, 5)).unwrap());
-    assert_eq!(db.events, [format!("move_from:{far}@0"), format!("move_to:{far}@5")]);
+    let told = [format!("new:{far}@5"), format!("move_from:{far}@0"), format!("move_to:{far}@5")];
+    assert_eq!(db.events, told);
     assert_eq!((db.get_raw(&far), db.count()), (false, 0));
     assert!(!db.run(|w| keys::move_to(w, key, 5)).unwrap(), "not there any more");
     db.db = 5;
@@ -65,7 +68,7 @@ fn large_values_move_with_their_elements() {
 
     // Copied to another name and to another database, over what is there.
     assert!(db.run(|w| keys::copy(w, key, to, 5, false)).unwrap());
-    assert_eq!(db.events, [format!("copy_to:{a}@5")]);
+    assert_eq!(db.events, [format!("new:{a}@5"), format!("copy_to:{a}@5")]);
     assert!(!db.run(|w| keys::copy(w, key, to, 5, false)).unwrap());
     assert!(db.run(|w| keys::copy(w, key, to, 5, true)).unwrap());
     assert!(db.run(|w| keys::copy(w, key, key, 6, false)).unwrap());

@@ -137,10 +137,6 @@ impl Inner {
         }
         if self.seal_what_hides(shard) {
             self.flush_shard(n)?;
-            if shard.idle.hinted.load(Ordering::Relaxed) {
-                // The flush was for this.
-                self.look_for_garbage(n, shard)?;
-            }
             return Ok(true);
         }
         if self.compact_shard(n, true)? {
