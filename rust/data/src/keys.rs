@@ -241,6 +241,22 @@ fn encoding(header: &Header<'_>) -> &'static str {
     }
 }
 
+/// Seconds since the key was used last, at least.
+pub fn idle_s(r: &Read<'_>, key: Key<'_>) -> u64 {
+    r.shared().uses().idle_s(r.physical_db(), key, r.now_ms() / 1000)
+}
+
+/// How often the key is used, on Redis's logarithmic scale; nothing when that is not counted.
+pub fn frequency(r: &Read<'_>, key: Key<'_>) -> Option<u8> {
+    let lfu = r.limits().lfu?;
+    Some(r.shared().uses().count(r.physical_db(), key, r.now_ms() / 1000, lfu))
+}
+
+/// Makes the key look as if it had been used so long ago, and so often.
+pub fn set_use(w: &Write<'_>, key: Key<'_>, idle_s: u64, frequency: Option<u8>) {
+    w.shared().uses().set(w.physical_db(), key, w.now_ms() / 1000, idle_s, frequency);
+}
+
 /// The bytes of all records that a key consists of, before compression: its header, its entry in the TTL
 /// index, and its elements, of which `samples` are measured and the others taken to be like them on
 /// average (0 measures all).

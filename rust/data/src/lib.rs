@@ -31,6 +31,7 @@ pub mod string;
 #[cfg(test)]
 mod testing;
 mod tree;
+mod uses;
 mod view;
 mod windows;
 pub mod zset;
@@ -44,4 +45,5 @@ pub use large::{ELSEWHERE, PREPARE, Preparations};
 pub use limits::Limits;
 pub use place::Key;
 pub use store::Store;
+pub use uses::Lfu;
 pub use view::{Event, Parts, Read, Savepoint, Surroundings, Touched, Write, event_class};

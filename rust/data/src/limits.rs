@@ -1,4 +1,6 @@
-//! Up to where a collection is packed into one record, and what OBJECT ENCODING calls it.
+//! What is configured about the data: up to where a collection is packed into one record, and the like.
+
+use crate::uses::Lfu;
 
 /// The configured limits. Names follow Redis's directives.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +29,8 @@ pub struct Limits {
     pub hll_sparse_max_bytes: u64,
     /// `proto-max-bulk-len`: the largest string, in bytes
     pub proto_max_bulk_len: u64,
+    /// How uses of keys are counted, if the `maxmemory-policy` wants them counted.
+    pub lfu: Option<Lfu>,
 }
 
 impl Default for Limits {
@@ -44,6 +48,7 @@ impl Default for Limits {
             stream_node_max_entries: 100,
             hll_sparse_max_bytes: 3000,
             proto_max_bulk_len: 512 << 20,
+            lfu: None,
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::expire::Expiry;
 use crate::large::Large;
 use crate::schema::Records;
+use crate::uses::Uses;
 use crate::view::{Read, Surroundings, Write};
 use forgekv_base::rng;
 use forgekv_engine::disk::Disk;
@@ -24,6 +25,7 @@ pub(crate) struct Shared {
     map: DbMap,
     expiry: Expiry,
     large: Large,
+    uses: Uses,
 }
 
 impl Shared {
@@ -33,6 +35,10 @@ impl Shared {
 
     pub(crate) fn large(&self) -> &Large {
         &self.large
+    }
+
+    pub(crate) fn uses(&self) -> &Uses {
+        &self.uses
     }
 
     pub(crate) fn expiry(&self) -> &Expiry {
@@ -61,6 +67,7 @@ impl Store {
             map: DbMap::new(databases),
             expiry: Expiry::default(),
             large: Large::default(),
+            uses: Uses::default(),
         });
         let records = Arc::new(Records { shared: shared.clone() });
         let engine = Engine::open(options, records, disk)?;
@@ -100,6 +107,7 @@ impl Store {
             map: DbMap::new(1),
             expiry: Expiry::default(),
             large: Large::default(),
+            uses: Uses::default(),
         });
         Ok(forgekv_engine::check(disk, dir, &Records { shared }, repair)?)
     }

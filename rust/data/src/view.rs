@@ -250,6 +250,16 @@ impl<'e> Read<'e> {
         self.shared.map().len()
     }
 
+    /// Notes that the command used these keys.
+    #[inline]
+    pub fn note_uses(&self, keys: &[Key<'_>]) {
+        let (now_s, lfu) = (self.around.now_ms / 1000, self.around.limits.lfu);
+        for &key in keys {
+            let seed = self.around.random_seed;
+            self.shared.uses().note(self.physical_db, key, now_s, lfu, seed);
+        }
+    }
+
     /// What all views share.
     pub(crate) fn shared(&self) -> &'e Shared {
         self.shared

@@ -122,6 +122,10 @@ impl Config {
             stream_node_max_entries: self.stream_node_max_entries,
             hll_sparse_max_bytes: self.hll_sparse_max_bytes,
             proto_max_bulk_len: self.proto_max_bulk_len,
+            lfu: self.maxmemory_policy.is_lfu().then_some(forgekv_data::Lfu {
+                log_factor: self.lfu_log_factor,
+                decay_minutes: self.lfu_decay_time,
+            }),
         }
     }
 

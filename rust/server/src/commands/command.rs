@@ -70,6 +70,7 @@ impl Flags {
     pub(crate) const DANGEROUS: Flags = Flags(1 << 10);
     pub(crate) const NO_AUTH: Flags = Flags(1 << 11);
     pub(crate) const ALLOW_BUSY: Flags = Flags(1 << 12);
+    pub(crate) const LOOKS: Flags = Flags(1 << 13);
     pub(crate) const DEBUG: Flags = Flags(1 << 16);
     pub(crate) const ASYNC_LOADING: Flags = Flags(1 << 17);
     pub(crate) const KEYSPACE: Flags = Flags(1 << 19);
@@ -316,6 +317,11 @@ impl Command {
     /// An admin command that wants a view of the data in the declared shards.
     pub(crate) const fn sees_data(self) -> Command {
         self.flag(Flags::SEES_DATA)
+    }
+
+    /// Looks at its keys without using them: see OBJECT IDLETIME.
+    pub(crate) const fn looks(self) -> Command {
+        self.flag(Flags::LOOKS)
     }
 
     /// Takes long: runs on a pool thread, never on an event loop.

@@ -32,7 +32,8 @@ const SAME_OBJECT: &str = "ERR source and destination objects are the same";
 const NO_FREQ: &str = "ERR An LFU maxmemory policy is not selected, access frequency not tracked. \
      Please note that when switching between policies at runtime LRU and LFU data will take some \
      time to adjust.";
-const NO_IDLETIME: &str = "ERR idle times of keys are not tracked";
+const NO_IDLETIME: &str = "ERR An LFU maxmemory policy is selected, idle time not tracked. Please note \
+     that when switching between policies at runtime LRU and LFU data will take some time to adjust.";
 
 /// The generic family.
 pub(crate) const FAMILY: Family = Family::new("generic", COMMANDS);
@@ -53,6 +54,7 @@ const COMMANDS: &[Command] = &[
         .about("Deletes keys, as DEL does: neither takes longer for large values."),
     read("EXISTS", exists, "key [key ...]")
         .fast()
+        .looks()
         .since("1.0.0")
         .complexity(PER_KEY)
         .keys("RO")
@@ -60,6 +62,7 @@ const COMMANDS: &[Command] = &[
         .about("Counts how many of the keys are there."),
     read("TYPE", kind, "key")
         .fast()
+        .looks()
         .since("1.0.0")
         .complexity("O(1)")
         .keys("RO")
@@ -104,6 +107,7 @@ const COMMANDS: &[Command] = &[
         restore,
         "key ttl serialized-value [REPLACE] [ABSTTL] [IDLETIME seconds] [FREQ frequency]",
     )
+    .looks()
     .grows()
     .dangerous()
     .since("2.6.0")
@@ -115,6 +119,7 @@ const COMMANDS: &[Command] = &[
         restore,
         "key ttl serialized-value [REPLACE] [ABSTTL] [IDLETIME seconds] [FREQ frequency]",
     )
+    .looks()
     .grows()
     .dangerous()
     .group("server")
@@ -169,23 +174,27 @@ const COMMANDS: &[Command] = &[
         .about("Makes a key expire at a Unix time in milliseconds."),
     read("TTL", ttl, "key")
         .fast()
+        .looks()
         .since("1.0.0")
         .complexity("O(1)")
         .tips(UNSTABLE)
         .about("Returns in how many seconds a key expires."),
     read("PTTL", pttl, "key")
         .fast()
+        .looks()
         .since("2.6.0")
         .complexity("O(1)")
         .tips(UNSTABLE)
         .about("Returns in how many milliseconds a key expires."),
     read("EXPIRETIME", expiretime, "key")
         .fast()
+        .looks()
         .since("7.0.0")
         .complexity("O(1)")
         .about("Returns at which Unix time in seconds a key expires."),
     read("PEXPIRETIME", pexpiretime, "key")
         .fast()
+        .looks()
         .since("7.0.0")
         .complexity("O(1)")
         .about("Returns at which Unix time in milliseconds a key expires."),
@@ -199,29 +208,33 @@ const COMMANDS: &[Command] = &[
         "OBJECT",
         &[
             read("ENCODING", object_encoding, "key")
+                .looks()
                 .since("2.2.3")
                 .complexity("O(1)")
                 .keys("RO")
                 .tips(UNSTABLE)
                 .about("Returns what Redis would call the value's representation."),
             read("REFCOUNT", object_refcount, "key")
+                .looks()
                 .since("2.2.3")
                 .complexity("O(1)")
                 .keys("RO")
                 .tips(UNSTABLE)
                 .about("Returns the number of references to the value, which is always 1."),
             read("IDLETIME", object_idletime, "key")
+                .looks()
                 .since("2.2.3")
                 .complexity("O(1)")
                 .keys("RO")
                 .tips(UNSTABLE)
-                .about("Would return the seconds since the last access; they are not tracked."),
+                .about("Returns the seconds since the last use, at least; an estimate."),
             read("FREQ", object_freq, "key")
+                .looks()
                 .since("4.0.0")
                 .complexity("O(1)")
                 .keys("RO")
                 .tips(UNSTABLE)
-                .about("Would return how often the key is accessed; that is not tracked."),
+                .about("Returns how often the key is used, on a logarithmic scale; an estimate."),
             HELP.categories(&["keyspace"]),
         ],
     )
@@ -416,22 +429,21 @@ fn object_refcount(db: &mut Read<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>
 }
 
 fn object_idletime(db: &mut Read<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
-    untracked(db, args, reply, NO_IDLETIME)
+    let key = args.key()?;
+    match keys::exists(db, key)? {
+        false => reply.null(),
+        true if db.limits().lfu.is_some() => return Err(Error::reply(NO_IDLETIME)),
+        true => reply.int(i64::try_from(keys::idle_s(db, key)).unwrap_or(i64::MAX)),
+    }
+    Ok(())
 }
 
 fn object_freq(db: &mut Read<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
-    untracked(db, args, reply, NO_FREQ)
-}
-
-fn untracked(
-    db: &mut Read<'_>,
-    args: &mut Args<'_>,
-    reply: &mut Reply<'_>,
-    text: &'static str,
-) -> Result<()> {
-    if keys::exists(db, args.key()?)? {
-        return Err(Error::reply(text));
+    let key = args.key()?;
+    match (keys::exists(db, key)?, keys::frequency(db, key)) {
+        (false, _) => reply.null(),
+        (true, None) => return Err(Error::reply(NO_FREQ)),
+        (true, Some(count)) => reply.int(count.into()),
     }
-    reply.null();
     Ok(())
 }

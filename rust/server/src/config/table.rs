@@ -165,6 +165,10 @@ directives! {
     "maxmemory" => maxmemory: u64 = 0, SIZE, Tell(Part::Memory);
     /// What may be evicted.
     "maxmemory-policy" => maxmemory_policy: Policy = Policy::NoEviction, Choice(Policy::NAMES), Free;
+    /// For OBJECT FREQ under a policy that counts uses: how fast counts stop to rise.
+    "lfu-log-factor" => lfu_log_factor: u32 = 10, Int(0, INT), Free;
+    /// The same: after how many minutes without use they fall by one.
+    "lfu-decay-time" => lfu_decay_time: u32 = 1, Int(0, INT), Free;
     /// The uncompressed size of a block of a table, in bytes.
     "block_size" => block_size: u32 = 4096, Bytes(1024, 65536), Fixed;
     /// The size of one segment of the log, in MiB.
@@ -386,8 +390,6 @@ const OTHERS: &[Directive] = &[
     inert("maxmemory-samples", Int(1, INT), Free, "5", EVICTION),
     inert("maxmemory-eviction-tenacity", Int(0, 100), Free, "10", EVICTION),
     inert("maxmemory-clients", BytesOrPercent, Free, "0", "client buffers are bounded by client-output-buffer-limit and client-query-buffer-limit"),
-    inert("lfu-log-factor", Int(0, INT), Free, "10", EVICTION),
-    inert("lfu-decay-time", Int(0, INT), Free, "1", EVICTION),
     inert("lazyfree-lazy-eviction", Bool, Free, "no", LAZY),
     inert("lazyfree-lazy-expire", Bool, Free, "no", LAZY),
     inert("lazyfree-lazy-server-del", Bool, Free, "no", LAZY),

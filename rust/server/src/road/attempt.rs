@@ -15,6 +15,7 @@ use forgekv_data::{Error, Event, Key, Limits, Read, Store, Surroundings};
 use forgekv_engine::{Batch, Error as EngineError, Guard, Loads, ShardSet};
 use forgekv_resp::Reply;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use tokio::sync::oneshot;
 
 /// A command on the data, ready to run.
@@ -263,6 +264,7 @@ pub(super) fn perform<'e>(
         Handler::Read(handler) => {
             let mut view = store.read(guard, staged, around);
             let result = handler(&mut view, &mut args, reply);
+            note_uses(call, host.as_ref(), &view);
             if result.is_ok() {
                 note_read(call, host, &mut view);
             }
@@ -271,11 +273,13 @@ pub(super) fn perform<'e>(
         Handler::Write(handler) => {
             let mut view = store.write(guard, staged, around);
             let result = handler(&mut view, &mut args, reply);
+            note_uses(call, host.as_ref(), &view);
             (result, view.into_parts())
         }
         Handler::Wait(handler) => {
             let mut view = store.write(guard, staged, around);
             let result = handler(&mut view, &mut args, reply).map(|wait| waits = wait);
+            note_uses(call, host.as_ref(), &view);
             if result.is_ok() {
                 note_read(call, host, &mut view);
             }
@@ -367,6 +371,21 @@ pub(super) fn perform<'e>(
         Performed { done, effects, waits }
     });
     (guard, performed)
+}
+
+/// What a command ran on, it has used, unless it only looks, or its client wants to leave no trace.
+#[inline]
+fn note_uses(call: &Call<'_, '_>, host: Option<&Host<'_>>, view: &Read<'_>) {
+    if uses_keys(call.entry, host.map(|host| &*host.session)) {
+        view.note_uses(call.keys);
+    }
+}
+
+/// Whether a command's keys count as used.
+#[inline]
+pub(super) fn uses_keys(entry: &Entry, session: Option<&Session>) -> bool {
+    let is_quiet = session.is_some_and(|session| session.client.no_touch.load(Relaxed));
+    !entry.flags.has(Flags::LOOKS) && (!is_quiet || entry.name == "touch")
 }
 
 /// An admin command that asks for a look at the data.

@@ -3,6 +3,7 @@
 //! They share its clock, its locks and its batch, so all of them happen or none. A command that fails has
 //! staged nothing; those before it stay.
 
+use super::attempt::uses_keys;
 use super::{Admin, Once, Settings, Then, arguments, keys, refuse};
 use crate::acl::Context;
 use crate::commands::{Flags, Handler};
@@ -154,6 +155,9 @@ impl Scope<'_, '_> {
         match result {
             Ok(()) => {
                 self.grows |= entry.flags.has(Flags::GROWS);
+                if uses_keys(entry, Some(self.session)) {
+                    self.view.note_uses(&keys);
+                }
                 if self.session.tracking.is_some() {
                     self.session.note_read(self.view, entry, &keys);
                 }

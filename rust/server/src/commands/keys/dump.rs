@@ -32,23 +32,18 @@ pub(super) fn restore(
     args.next()?;
     let payload = args.next()?;
     let (mut replace, mut is_absolute) = (false, false);
-    let (mut has_idletime, mut has_freq) = (false, false);
+    let (mut idle_s, mut frequency) = (None, None);
     while !args.is_empty() {
         if args.flag("REPLACE") {
             replace = true;
         } else if args.flag("ABSTTL") {
             is_absolute = true;
-        } else if !has_freq && args.option("IDLETIME") {
-            // Neither is tracked, so there is nothing that they could change.
-            has_idletime = true;
-            if args.int()? < 0 {
-                return Err(Error::reply(NEGATIVE_IDLETIME));
-            }
-        } else if !has_idletime && args.option("FREQ") {
-            has_freq = true;
-            if !(0..=255).contains(&args.int()?) {
-                return Err(Error::reply(FREQ_OUT_OF_RANGE));
-            }
+        } else if frequency.is_none() && args.option("IDLETIME") {
+            let seconds = u64::try_from(args.int()?);
+            idle_s = Some(seconds.map_err(|_| Error::reply(NEGATIVE_IDLETIME))?);
+        } else if idle_s.is_none() && args.option("FREQ") {
+            let count = u8::try_from(args.int()?);
+            frequency = Some(count.map_err(|_| Error::reply(FREQ_OUT_OF_RANGE))?);
         } else {
             return Err(SYNTAX);
         }
@@ -63,6 +58,7 @@ pub(super) fn restore(
         ttl => Some(db.now_ms().saturating_add(ttl)),
     };
     rdb::restore(db, key, payload, expire_ms)?;
+    keys::set_use(db, key, idle_s.unwrap_or(0), frequency);
     reply.ok();
     Ok(())
 }
