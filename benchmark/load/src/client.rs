@@ -41,7 +41,7 @@ struct Plan {
 /// What a thread brings home.
 struct Tally {
     latencies: Histogram,
-    replies: u64,
+    commands: u64,
     errors: u64,
     wrong: u64,
     missing: u64,
@@ -59,6 +59,8 @@ struct Connection {
     expected: Vec<Expected>,
     /// How many of `expected` are answered.
     answered: usize,
+    /// How many commands they belong to.
+    commands: usize,
     sent_at: Instant,
     random: Random,
     /// The next key of a load, and the step to the one after.
@@ -105,10 +107,10 @@ pub fn run(arguments: &Arguments) -> Result<bool, String> {
     let elapsed = began.elapsed().as_secs_f64();
     let after = pid.map(process::usage).transpose()?;
 
-    let replies = tally.replies.max(1) as f64;
+    let commands = tally.commands.max(1) as f64;
     record.seconds = elapsed;
-    record.requests = tally.replies;
-    record.ops = tally.replies as f64 / elapsed;
+    record.requests = tally.commands;
+    record.ops = tally.commands as f64 / elapsed;
     record.p50 = Some(tally.latencies.percentile_us(0.5));
     record.p99 = Some(tally.latencies.percentile_us(0.99));
     record.p999 = Some(tally.latencies.percentile_us(0.999));
@@ -118,7 +120,7 @@ pub fn run(arguments: &Arguments) -> Result<bool, String> {
     record.missing = tally.missing;
     record.complaint = tally.first_complaint;
     if let (Some(before), Some(after)) = (before, after) {
-        record.cpu = Some((after.cpu - before.cpu) * 1e6 / replies);
+        record.cpu = Some((after.cpu - before.cpu) * 1e6 / commands);
         if let (Some(before), Some(after)) = (before.disk, after.disk) {
             record.read_bytes = Some(after.0.saturating_sub(before.0));
             record.written_bytes = Some(after.1.saturating_sub(before.1));
@@ -165,7 +167,7 @@ fn drive(plan: &Plan, pid: Option<u32>) -> Result<(Tally, Memory), String> {
     for tally in tallies {
         let tally = tally?;
         all.latencies.merge(&tally.latencies);
-        all.replies += tally.replies;
+        all.commands += tally.commands;
         all.errors += tally.errors;
         all.wrong += tally.wrong;
         all.missing += tally.missing;
@@ -179,7 +181,7 @@ impl Tally {
     fn new() -> Tally {
         Tally {
             latencies: Histogram::new(),
-            replies: 0,
+            commands: 0,
             errors: 0,
             wrong: 0,
             missing: 0,
@@ -188,7 +190,6 @@ impl Tally {
     }
 
     fn count(&mut self, workload: &Workload, expected: Expected, reply: &Reply) {
-        self.replies += 1;
         match workload.check(expected, reply) {
             Verdict::Right => return,
             Verdict::Missing => self.missing += 1,
@@ -238,6 +239,7 @@ fn work(
             to: 0,
             expected: Vec::with_capacity(plan.pipeline),
             answered: 0,
+            commands: 0,
             sent_at: Instant::now(),
             random: Random::new(mix(plan.seed << 20 | number)),
             ordinal: number,
@@ -299,10 +301,10 @@ impl Connection {
             return Ok(());
         }
         for _ in 0..count {
-            let expected = plan.workload.next(&mut self.out, &mut self.random, self.ordinal);
+            plan.workload.next(&mut self.out, &mut self.expected, &mut self.random, self.ordinal);
             self.ordinal += self.step;
-            self.expected.push(expected);
         }
+        self.commands = count as usize;
         self.sent_at = Instant::now();
         self.flush()
     }
@@ -344,7 +346,7 @@ impl Connection {
             };
             self.to += count;
             let latency = self.sent_at.elapsed().as_nanos() as u64;
-            let before = self.answered;
+            let before = self.done();
             while self.from < self.to {
                 let Some((reply, length)) = reply::parse(&self.input[self.from..self.to])? else {
                     break;
@@ -357,8 +359,10 @@ impl Connection {
                 self.from += length;
                 self.answered += 1;
             }
-            if self.answered > before {
-                tally.latencies.add(latency, (self.answered - before) as u64);
+            let commands = (self.done() - before) as u64;
+            if commands > 0 {
+                tally.commands += commands;
+                tally.latencies.add(latency, commands);
             }
             if self.from == self.to {
                 (self.from, self.to) = (0, 0);
@@ -375,6 +379,11 @@ impl Connection {
                 return Ok(());
             }
         }
+    }
+
+    /// How many of the commands are answered: all of one kind, so with as many replies each.
+    fn done(&self) -> usize {
+        self.answered * self.commands / self.expected.len().max(1)
     }
 
     fn make_room(&mut self) {

@@ -10,19 +10,10 @@ use std::time::Instant;
 use crate::arguments::Arguments;
 use crate::process;
 use crate::record::Record;
+use crate::workload::command;
 
 /// Messages that are published before the subscribers are read: few, so that no buffer overflows.
 const BATCH: u64 = 16;
-
-fn command(words: &[&[u8]]) -> Vec<u8> {
-    let mut bytes = format!("*{}\r\n", words.len()).into_bytes();
-    for word in words {
-        bytes.extend(format!("${}\r\n", word.len()).into_bytes());
-        bytes.extend_from_slice(word);
-        bytes.extend(b"\r\n");
-    }
-    bytes
-}
 
 /// Reads exactly what is expected; false if something else came.
 fn expect(stream: &mut TcpStream, expected: &[u8], buffer: &mut Vec<u8>) -> Result<bool, String> {
@@ -37,6 +28,7 @@ pub fn run(arguments: &Arguments) -> Result<bool, String> {
     let port: u16 = arguments.get("port", 6379)?;
     let subscribers: u64 = arguments.get("subscribers", 1000)?;
     let messages: u64 = arguments.get("messages", 2000)?;
+    let _: Option<u64> = arguments.maybe("seed")?;
     let size: usize = arguments.get("size", 64)?;
     let pid: Option<u32> = arguments.maybe("pid")?;
     let mut record = Record::named(arguments)?;

@@ -3,6 +3,7 @@
 //! ```text
 //! forgekv-load run --port 6379 --op get --keys 1000000 --pipeline 16 --seconds 10
 //! forgekv-load fanout --port 6379 --subscribers 1000 --messages 2000 --pid PID
+//! forgekv-load handoff --port 6379 --pairs 25 --seconds 10
 //! forgekv-load memtier --json FILE --op set …      a record of memtier_benchmark's own output
 //! forgekv-load report results/*.jsonl              Markdown tables of records
 //! ```
@@ -16,6 +17,7 @@ mod arguments;
 mod client;
 mod distribution;
 mod fanout;
+mod handoff;
 mod histogram;
 mod process;
 mod record;
@@ -34,12 +36,13 @@ fn main() -> ExitCode {
     let done = match verb.as_str() {
         "run" => Arguments::parse(rest).and_then(|arguments| client::run(&arguments)),
         "fanout" => Arguments::parse(rest).and_then(|arguments| fanout::run(&arguments)),
+        "handoff" => Arguments::parse(rest).and_then(|arguments| handoff::run(&arguments)),
         "memtier" => Arguments::parse(rest).and_then(|arguments| record::memtier(&arguments)),
         "report" => report::report(&rest),
-        _ => {
-            Err("call forgekv-load run|fanout|memtier|report; the source's first page says how"
-                .into())
-        }
+        _ => Err(
+            "call forgekv-load run|fanout|handoff|memtier|report; the source's first page says how"
+                .into(),
+        ),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

@@ -13,6 +13,8 @@ pub enum Reply<'a> {
     Bulk(&'a [u8]),
     /// `$-1`
     Nil,
+    /// `*2`: the head of an array; its elements come as replies of their own.
+    Array(usize),
 }
 
 /// The first reply of `bytes` and its length; `None` if it is not complete yet.
@@ -30,6 +32,7 @@ pub fn parse(bytes: &[u8]) -> Result<Option<(Reply<'_>, usize)>, String> {
         b'+' => Reply::Status(line),
         b'-' => Reply::Error(line),
         b':' => Reply::Integer(number()?),
+        b'*' => Reply::Array(usize::try_from(number()?).map_err(|_| unknown())?),
         b'$' => {
             let length = number()?;
             if length == -1 {
@@ -63,6 +66,7 @@ mod tests {
             (b"$5\r\na\r\nbc\r\n", Reply::Bulk(b"a\r\nbc")),
             (b"$0\r\n\r\n", Reply::Bulk(b"")),
             (b"$-1\r\n", Reply::Nil),
+            (b"*10\r\n", Reply::Array(10)),
         ];
         for (bytes, reply) in all {
             let (parsed, length) = parse(bytes).unwrap().unwrap();

@@ -36,9 +36,33 @@ pub enum Op {
     HsetLarge,
     /// HGET from one large hash.
     HgetLarge,
+    /// ZADD of a random score into one large sorted set.
+    Zadd,
+    /// ZRANK in it.
+    Zrank,
+    /// SADD into one large set.
+    Sadd,
+    /// SISMEMBER of it.
+    Sismember,
+    /// LPUSH to one of many lists.
+    Lpush,
+    /// LPUSH to one large list.
+    LpushLarge,
+    /// LINDEX anywhere in it.
+    LindexLarge,
+    /// XADD to one stream.
+    Xadd,
+    /// EVAL of a script that gets a string.
+    EvalGet,
+    /// EVAL of a script that sets a string.
+    EvalSet,
+    /// MULTI, ten commands (GET and SET by turns), EXEC.
+    Exec,
+    /// MGET of ten strings.
+    Mget,
 }
 
-const OPS: [(&str, Op); 9] = [
+const OPS: [(&str, Op); 21] = [
     ("ping", Op::Ping),
     ("get", Op::Get),
     ("set", Op::Set),
@@ -48,17 +72,38 @@ const OPS: [(&str, Op); 9] = [
     ("hget", Op::Hget),
     ("hset-large", Op::HsetLarge),
     ("hget-large", Op::HgetLarge),
+    ("zadd", Op::Zadd),
+    ("zrank", Op::Zrank),
+    ("sadd", Op::Sadd),
+    ("sismember", Op::Sismember),
+    ("lpush", Op::Lpush),
+    ("lpush-large", Op::LpushLarge),
+    ("lindex-large", Op::LindexLarge),
+    ("xadd", Op::Xadd),
+    ("eval-get", Op::EvalGet),
+    ("eval-set", Op::EvalSet),
+    ("exec", Op::Exec),
+    ("mget", Op::Mget),
 ];
 
-/// What a command's reply is checked against.
+/// Commands of one EXEC, keys of one MGET.
+const MANY: usize = 10;
+
+/// What a reply is checked against: a reply of its own, the head of an array, or an element of one.
 #[derive(Clone, Copy)]
 pub enum Expected {
     /// `+OK` or `+PONG`
     Status,
+    /// `+QUEUED`
+    Queued,
     /// Any integer that is not negative.
     Integer,
     /// The value of this number, or nil where that may be.
     Value(u64),
+    /// Any value.
+    Something,
+    /// The head of an array of so many.
+    Array(usize),
 }
 
 /// How a reply was.
@@ -117,20 +162,56 @@ impl Workload {
         })
     }
 
-    /// Appends the next command to `out`; `ordinal` is its place in a load.
-    pub fn next(&self, out: &mut Vec<u8>, random: &mut Random, ordinal: u64) -> Expected {
+    /// Appends the next command to `out`, and what must be answered to `expected`; `ordinal` is its place in a
+    /// load.
+    pub fn next(
+        &self,
+        out: &mut Vec<u8>,
+        expected: &mut Vec<Expected>,
+        random: &mut Random,
+        ordinal: u64,
+    ) {
         let key = if self.load { ordinal } else { self.distribution.next(random) };
         let op = match self.op {
             Op::Mix if (random.below(1 << 20) as f64) < self.writes * (1 << 20) as f64 => Op::Set,
             Op::Mix => Op::Get,
             op => op,
         };
+        if op == Op::Exec {
+            out.extend_from_slice(b"*1\r\n$5\r\nMULTI\r\n");
+            expected.push(Expected::Status);
+            let mut replies = Vec::with_capacity(MANY);
+            for n in 0..MANY {
+                let part = if n % 2 == 0 { Op::Get } else { Op::Set };
+                let key = self.distribution.next(random);
+                replies.push(self.command(part, out, random, key));
+                expected.push(Expected::Queued);
+            }
+            out.extend_from_slice(b"*1\r\n$4\r\nEXEC\r\n");
+            expected.push(Expected::Array(MANY));
+            expected.append(&mut replies);
+        } else if op == Op::Mget {
+            out.extend_from_slice(format!("*{}\r\n$4\r\nMGET\r\n", MANY + 1).as_bytes());
+            expected.push(Expected::Array(MANY));
+            for _ in 0..MANY {
+                let key = self.distribution.next(random);
+                name(out, b"key", key);
+                expected.push(Expected::Value(key));
+            }
+        } else {
+            let reply = self.command(op, out, random, key);
+            expected.push(reply);
+        }
+    }
+
+    /// Appends one command that has one reply.
+    fn command(&self, op: Op, out: &mut Vec<u8>, random: &mut Random, key: u64) -> Expected {
         match op {
             Op::Ping => {
                 out.extend_from_slice(b"*1\r\n$4\r\nPING\r\n");
                 return Expected::Status;
             }
-            Op::Get | Op::Mix => {
+            Op::Get | Op::Mix | Op::Mget | Op::Exec => {
                 out.extend_from_slice(b"*2\r\n$3\r\nGET\r\n");
                 name(out, b"key", key);
                 return Expected::Value(key);
@@ -181,6 +262,57 @@ impl Workload {
                 name(out, b"fld", key);
                 return Expected::Value(key);
             }
+            Op::Zadd => {
+                out.extend_from_slice(b"*4\r\n$4\r\nZADD\r\n");
+                name(out, b"zst", 0);
+                bulk_number(out, random.below(1 << 30));
+                name(out, b"mem", key);
+            }
+            Op::Zrank => {
+                out.extend_from_slice(b"*3\r\n$5\r\nZRANK\r\n");
+                name(out, b"zst", 0);
+                name(out, b"mem", key);
+            }
+            Op::Sadd => {
+                out.extend_from_slice(b"*3\r\n$4\r\nSADD\r\n");
+                name(out, b"set", 0);
+                name(out, b"mem", key);
+            }
+            Op::Sismember => {
+                out.extend_from_slice(b"*3\r\n$9\r\nSISMEMBER\r\n");
+                name(out, b"set", 0);
+                name(out, b"mem", key);
+            }
+            Op::Lpush | Op::LpushLarge => {
+                out.extend_from_slice(b"*3\r\n$5\r\nLPUSH\r\n");
+                name(out, b"lst", if op == Op::Lpush { key + 1 } else { 0 });
+                self.value(out, key);
+            }
+            Op::LindexLarge => {
+                out.extend_from_slice(b"*3\r\n$6\r\nLINDEX\r\n");
+                name(out, b"lst", 0);
+                bulk_number(out, key);
+                return Expected::Something;
+            }
+            Op::Xadd => {
+                out.extend_from_slice(b"*5\r\n$4\r\nXADD\r\n");
+                name(out, b"str", 0);
+                out.extend_from_slice(b"$1\r\n*\r\n");
+                name(out, b"fld", 0);
+                self.value(out, key);
+                return Expected::Something;
+            }
+            Op::EvalGet => {
+                script(out, 4, "return redis.call('GET', KEYS[1])");
+                name(out, b"key", key);
+                return Expected::Value(key);
+            }
+            Op::EvalSet => {
+                script(out, 5, "return redis.call('SET', KEYS[1], ARGV[1])");
+                name(out, b"key", key);
+                self.value(out, key);
+                return Expected::Status;
+            }
         }
         Expected::Integer
     }
@@ -189,7 +321,10 @@ impl Workload {
     pub fn check(&self, expected: Expected, reply: &Reply) -> Verdict {
         let right = match (expected, reply) {
             (Expected::Status, Reply::Status(text)) => *text == b"OK" || *text == b"PONG",
+            (Expected::Queued, Reply::Status(text)) => *text == b"QUEUED",
             (Expected::Integer, Reply::Integer(number)) => *number >= 0,
+            (Expected::Something, Reply::Bulk(_)) => true,
+            (Expected::Array(len), Reply::Array(found)) => len == *found,
             (Expected::Value(_), Reply::Nil) if !self.all_there => return Verdict::Missing,
             (Expected::Value(number), Reply::Bulk(value)) => {
                 let (stamp, piece) = self.pieces(number);
@@ -216,6 +351,34 @@ impl Workload {
         out.extend_from_slice(piece);
         out.extend_from_slice(b"\r\n");
     }
+}
+
+/// A command of these words.
+pub fn command(words: &[&[u8]]) -> Vec<u8> {
+    let mut bytes = format!("*{}\r\n", words.len()).into_bytes();
+    for word in words {
+        bytes.extend(format!("${}\r\n", word.len()).into_bytes());
+        bytes.extend_from_slice(word);
+        bytes.extend(b"\r\n");
+    }
+    bytes
+}
+
+/// EVAL of a script with one key: all but the key and what comes after it.
+fn script(out: &mut Vec<u8>, words: usize, text: &str) {
+    let head = format!("*{words}\r\n$4\r\nEVAL\r\n${}\r\n{text}\r\n$1\r\n1\r\n", text.len());
+    out.extend_from_slice(head.as_bytes());
+}
+
+/// A number as an argument.
+fn bulk_number(out: &mut Vec<u8>, number: u64) {
+    let mut digits = Vec::with_capacity(20);
+    decimal(&mut digits, number);
+    out.push(b'$');
+    decimal(out, digits.len() as u64);
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(&digits);
+    out.extend_from_slice(b"\r\n");
 }
 
 /// The number of a field of a small hash, for its value.
@@ -264,8 +427,8 @@ mod tests {
         for (name, _) in OPS {
             for load in [false, true] {
                 let workload = workload(&format!("--op {name} --keys 1234 --load {load}"));
-                let mut out = Vec::new();
-                workload.next(&mut out, &mut Random::new(3), 17);
+                let (mut out, mut expected) = (Vec::new(), Vec::new());
+                workload.next(&mut out, &mut expected, &mut Random::new(3), 17);
                 // The header's count of arguments, each with a true length.
                 let mut rest = &out[..];
                 let mut line = |mark: u8| {
@@ -280,10 +443,19 @@ mod tests {
                     }
                     number
                 };
-                for _ in 0..line(b'*') {
-                    line(b'$');
+                let commands = if name == "exec" { MANY + 2 } else { 1 };
+                for _ in 0..commands {
+                    for _ in 0..line(b'*') {
+                        line(b'$');
+                    }
                 }
                 assert!(rest.is_empty());
+                let replies = match name {
+                    "exec" => 2 * MANY + 2,
+                    "mget" => MANY + 1,
+                    _ => 1,
+                };
+                assert_eq!(expected.len(), replies);
             }
         }
     }

@@ -283,10 +283,17 @@ impl Db {
             let result = f(&mut w);
             let mut parts = w.into_parts();
             match result {
-                Ok(value) => {
-                    store.commit(&mut parts.guard, &mut parts.batch).unwrap();
-                    return (value, runs);
-                }
+                Ok(value) => match store.commit(&mut parts.guard, &mut parts.batch) {
+                    // The memtables are full: nothing has happened.
+                    Err(Error::Again(forgekv_engine::Error::Busy(shard))) => {
+                        loads = parts.guard.into_loads();
+                        store.engine().wait_free_here(shard);
+                    }
+                    committed => {
+                        committed.unwrap();
+                        return (value, runs);
+                    }
+                },
                 Err(Error::Again(forgekv_engine::Error::Miss)) => {
                     loads = parts.guard.into_loads();
                     assert!(store.engine().load_resident(&mut loads).unwrap());
