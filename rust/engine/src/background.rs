@@ -29,6 +29,8 @@ use std::time::Duration;
 
 /// How often the housekeeper looks at space, log size and pressure.
 const TICK: Duration = Duration::from_millis(50);
+/// Every so many of them the log may keep one spare segment less.
+const SPARES_TICKS: u64 = 200;
 /// How long a job that failed waits before it is tried again.
 const RETRY: Duration = Duration::from_millis(200);
 /// How often unsettled keys are looked up while there are some, and how often somebody looks whether there
@@ -131,8 +133,14 @@ fn keep_house(weak: &Weak<Inner>) {
             }
             if ticks.is_multiple_of(10) {
                 inner.check_space();
+                if inner.is_low_on_space() {
+                    inner.log.trim_spares(0);
+                }
                 inner.remove_obsolete();
                 inner.share_memory();
+            }
+            if ticks.is_multiple_of(SPARES_TICKS) {
+                inner.log.trim_spares(usize::MAX);
             }
         }
         std::thread::sleep(TICK);

@@ -497,6 +497,9 @@ pub(crate) fn wait_for<F: Future>(future: F) -> F::Output {
 
 /// What is left for clean records and for blocks, of all shards.
 fn shares(memory: u64, memtables: u64, index_bytes: u64) -> (u64, u64) {
+    // Before a writer waits, memtables are fuller than they should be (`overfull`, and what `look_closer`
+    // lets through): a load that comes in a second must not have to wait for caches to make room.
+    let memtables = memtables * 8 / 5;
     let rest = (memory - memory / 10).saturating_sub(memtables + index_bytes);
     let rest = rest.max(CACHES_MIN);
     (rest * 7 / 10, rest * 3 / 10)

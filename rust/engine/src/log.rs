@@ -53,8 +53,8 @@ use tip::{Refusal, Reserved, Tip};
 const SEGMENT_HEADER: u64 = 4096;
 /// The bytes of a frame before its batches.
 const FRAME_HEADER: usize = 28;
-/// How many released segments are kept for reuse.
-const MAX_SPARES: usize = 3;
+/// How many released segments are kept for reuse in any case.
+const MIN_SPARES: usize = 3;
 /// The smallest and the largest usual segment; what a caller asks for is brought between them.
 const SEGMENT_BYTES: (u64, u64) = (2 * SEGMENT_HEADER, 1 << 30);
 /// The largest batch.
@@ -267,6 +267,11 @@ impl Log {
             let current = Arc::clone(shared.front.tip().segment());
             shared.store.release(lsn, &current);
         }
+    }
+
+    /// Keeps at most `most` segments for reuse, and fewer with each call while few are needed.
+    pub fn trim_spares(&self, most: usize) {
+        self.shared.store.trim(most);
     }
 
     /// How much of the log is still needed.

@@ -6,7 +6,7 @@
 //! durable, so that no power cut can bring the old name back with a new header inside.
 
 use super::format::SegmentHeader;
-use super::{FRAME_HEADER, MAX_SPARES, SEGMENT_HEADER};
+use super::{FRAME_HEADER, MIN_SPARES, SEGMENT_HEADER};
 use crate::disk::{Disk, DiskFile};
 use crate::error::{Error, Result};
 use parking_lot::Mutex;
@@ -68,6 +68,15 @@ struct Names {
     live: Vec<Live>,
     spares: Vec<PathBuf>,
     next_number: u64,
+    /// How many files there may be, live ones and spares: as many as were live at once of late. What is
+    /// written again costs the system no new pages.
+    keep: usize,
+}
+
+impl Names {
+    fn has_enough(&self) -> bool {
+        self.spares.len() >= MIN_SPARES && self.live.len() + self.spares.len() >= self.keep
+    }
 }
 
 /// The directory of the log.
@@ -118,15 +127,26 @@ impl Store {
     /// Takes note of a spare found at recovery; removes it when it is of no use.
     pub(super) fn adopt_spare(&self, path: PathBuf) {
         let len = self.disk.open(&path, false).and_then(|file| file.len());
-        let mut names = self.names.lock();
-        if len.is_ok_and(|len| len == SEGMENT_HEADER + self.standard)
-            && names.spares.len() < MAX_SPARES
-        {
+        if len.is_ok_and(|len| len == SEGMENT_HEADER + self.standard) {
+            let mut names = self.names.lock();
             names.spares.push(path);
+            names.keep += 1;
         } else {
-            drop(names);
             self.remove(&path);
         }
+    }
+
+    /// Fewer spares are kept as time goes by: to be called now and then, or, with `most` 0, when the disk is
+    /// full.
+    pub(super) fn trim(&self, most: usize) {
+        let mut names = self.names.lock();
+        names.keep = names.keep.saturating_sub(1).max(names.live.len());
+        let mut gone = Vec::new();
+        while names.spares.len() > most || (names.spares.len() > MIN_SPARES && names.has_enough()) {
+            gone.extend(names.spares.pop());
+        }
+        drop(names);
+        gone.iter().for_each(|path| self.remove(path));
     }
 
     /// Makes a segment, durably, under its name. It counts as live from now on.
@@ -149,12 +169,10 @@ impl Store {
             self.remove(&path);
         })?;
         let SegmentHeader { incarnation, base, capacity, .. } = plan.header;
-        self.names.lock().live.push(Live {
-            path: path.clone(),
-            base,
-            end: base + capacity,
-            standard,
-        });
+        let mut names = self.names.lock();
+        names.live.push(Live { path: path.clone(), base, end: base + capacity, standard });
+        names.keep = names.keep.max(names.live.len());
+        drop(names);
         Ok(Arc::new(Segment { path, file, incarnation, base, capacity, standard }))
     }
 
@@ -226,7 +244,7 @@ impl Store {
     }
 
     fn retire(&self, names: &mut Names, live: Live) {
-        if live.standard && names.spares.len() < MAX_SPARES {
+        if live.standard && !names.has_enough() {
             let spare = live.path.with_extension("spare");
             match self.disk.rename(&live.path, &spare) {
                 Ok(()) => return names.spares.push(spare),

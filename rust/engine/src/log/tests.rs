@@ -195,6 +195,35 @@ fn released_segments_are_used_again() {
 }
 
 #[test]
+fn as_many_segments_are_kept_as_were_needed_at_once() {
+    let disk = SimDisk::new();
+    let (log, ..) = open(&disk, LogStart::default()).unwrap();
+    let fill = |batches: usize| {
+        let last = (0..batches).map(|_| append(&log, &[7; 1000]).1).last().unwrap();
+        log.sync().unwrap();
+        last
+    };
+    let end = fill(40);
+    let needed = files(&disk, ".log").len();
+    assert!(needed >= 10);
+    log.release(end);
+    wait_until("the next segment", || files(&disk, ".new").is_empty());
+    let there = || files(&disk, ".log").len() + files(&disk, ".spare").len();
+    assert!((needed - 1..=needed).contains(&there()), "{} of {needed}", there());
+    // The same again takes no more disk.
+    log.release(fill(36));
+    assert!(there() <= needed + 1, "{} of {needed}", there());
+    // In quiet times they go, one by one, but a few; a full disk gets them all.
+    (0..5).for_each(|_| log.trim_spares(usize::MAX));
+    assert!((needed - 6..=needed - 4).contains(&there()), "{} of {needed}", there());
+    (0..50).for_each(|_| log.trim_spares(usize::MAX));
+    assert_eq!(files(&disk, ".spare").len(), MIN_SPARES);
+    log.trim_spares(0);
+    assert_eq!(files(&disk, ".spare").len(), 0);
+    log.close().unwrap();
+}
+
+#[test]
 fn numbers_are_never_drawn_twice() {
     let disk = SimDisk::new();
     let mut drawn = BTreeSet::new();
