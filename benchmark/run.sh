@@ -13,7 +13,8 @@
 #                                              taskset -c 0. With the process id their CPU time and
 #                                              memory are measured too
 #
-# Sections: strings counters hashes kilobyte millions large seed cross (see the end of this file).
+# Sections: strings counters hashes types programs messages kilobyte millions large seed cross (see the end
+# of this file).
 #
 # The first column is ForgeKV as it is shipped: forgekv.conf, wal_sync_mode EverySecond. Another
 # binary is measured with FORGEKV=path; other flags with FORGEKV_FLAGS="--wal_sync_mode Always".
@@ -23,7 +24,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-sections="strings counters hashes kilobyte millions large seed cross"
+sections="strings counters hashes types programs messages kilobyte millions large seed cross"
 rounds=5 seconds=10 keys=1000000 many=10000000 budget_mb=512 load_pipeline=32
 only= report= scratch_only=
 rivals=()
@@ -318,6 +319,61 @@ hashes() {
   measure_all $((keys * 650))
 }
 
+types() {
+  begin types "Sorted sets, sets, lists, streams" "One sorted set, one set, one list and one stream of $keys elements, and $keys lists; 50 connections."
+  loads=("--op zadd --keys $keys" "--op sadd --keys $keys" "--op lpush-large --keys $keys" "--op xadd --keys $keys" "--op lpush --keys $keys")
+  measures=(
+    "ZADD large p16 | --op zadd --keys $keys --pipeline 16"
+    "ZRANK large p16 | --op zrank --keys $keys --pipeline 16"
+    "SADD large p16 | --op sadd --keys $keys --pipeline 16"
+    "SISMEMBER large p16 | --op sismember --keys $keys --pipeline 16"
+    "LPUSH p16 | --op lpush --keys $keys --pipeline 16"
+    "LPUSH large p16 | --op lpush-large --keys $keys --pipeline 16"
+    "LINDEX large p16 | --op lindex-large --keys $keys --pipeline 16"
+    "XADD p16 | --op xadd --keys $keys --pipeline 16"
+  )
+  measure_all $((keys * 700))
+}
+
+programs() {
+  begin programs "Scripts and transactions" "$keys strings of 64 bytes, 50 connections, pipeline 4. EVAL: a script of one GET or SET; EXEC: MULTI, five GET and five SET, EXEC, as one operation; MGET: of ten keys."
+  loads=("--op set --keys $keys")
+  measures=(
+    "EVAL of GET | --op eval-get --keys $keys --pipeline 4"
+    "EVAL of SET | --op eval-set --keys $keys --pipeline 4"
+    "EXEC of 10 | --op exec --keys $keys --pipeline 4"
+    "MGET of 10 | --op mget --keys $keys --pipeline 4"
+  )
+  measure_all $((keys * 160))
+}
+
+messages() {
+  local round turn server
+  begin messages "Messages" "PUBLISH to 1000 subscribers, an operation is one PUBLISH; and 25 pairs of connections that each push to what the other waits for with BLPOP, an operation is one item handed over."
+  measures=("PUBLISH to 1000 |" "BLPOP hand-off |")
+  rm -f "$work/unsorted.jsonl"
+  for server in "${names[@]}"; do start "$server"; done
+  for round in $(seq "$rounds"); do
+    for turn in $(seq 0 $((${#names[@]} - 1))); do
+      server=${names[$(((turn + round) % ${#names[@]}))]}
+      run_messages "$server" "PUBLISH to 1000" "$round" fanout --messages $((seconds * 200))
+      run_messages "$server" "BLPOP hand-off" "$round" handoff --seconds "$seconds"
+    done
+  done
+  stop_servers
+  collect "${names[@]}"
+}
+
+run_messages() { # SERVER WORKLOAD ROUND VERB flags
+  local name=$1 workload=$2 round=$3 verb=$4
+  shift 4
+  [[ -z $only || $workload =~ $only ]] || return 0
+  "${pinned_client[@]}" "$load" "$verb" --host "${host[$name]}" --port "${port[$name]}" \
+    ${pid[$name]:+--pid "${pid[$name]}"} --server "$name" --workload "$workload" --round "$round" \
+    --record "$work/unsorted.jsonl" "$@" >"$work/last.json"
+  echo "$round $name $workload: $(cut -c1-160 "$work/last.json")" >&2
+}
+
 kilobyte() {
   begin kilobyte "Values of 1 KB" "$keys keys, values of 1024 random bytes, 50 connections."
   loads=("--op set --keys $keys --value-size 1024")
@@ -531,7 +587,7 @@ cross() {
 
 # ---- The report ----
 
-all_sections="strings counters hashes kilobyte millions large seed cross"
+all_sections="strings counters hashes types programs messages kilobyte millions large seed cross"
 
 write_report() {
   local section files=()

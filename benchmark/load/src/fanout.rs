@@ -28,7 +28,6 @@ pub fn run(arguments: &Arguments) -> Result<bool, String> {
     let port: u16 = arguments.get("port", 6379)?;
     let subscribers: u64 = arguments.get("subscribers", 1000)?;
     let messages: u64 = arguments.get("messages", 2000)?;
-    let _: Option<u64> = arguments.maybe("seed")?;
     let size: usize = arguments.get("size", 64)?;
     let pid: Option<u32> = arguments.maybe("pid")?;
     let mut record = Record::named(arguments)?;

@@ -35,7 +35,6 @@ pub fn run(arguments: &Arguments) -> Result<bool, String> {
     let pid: Option<u32> = arguments.maybe("pid")?;
     let mut record = Record::named(arguments)?;
     let file: Option<String> = arguments.maybe("record")?;
-    let _: Option<u64> = arguments.maybe("seed")?;
     arguments.finish()?;
     let failed = |why: std::io::Error| format!("{host}:{port}: {why}");
     let mut poll = Poll::new().map_err(failed)?;

@@ -53,6 +53,16 @@ pub trait DiskFile: Send + Sync + Debug {
     fn sync_data(&self) -> io::Result<()>;
     /// Reserves disk for the first `len` bytes and makes the file that long.
     fn allocate(&self, len: u64) -> io::Result<()>;
+    /// Lets go of what the first `len` bytes hold and keeps the disk under them, where the file system can: a
+    /// write to a part of a block then reads nothing. Elsewhere nothing changes.
+    fn clear(&self, len: u64) -> io::Result<()> {
+        let _ = len;
+        Ok(())
+    }
+    /// Says that a range that is durable will not be read soon: it need not take memory. Advice only.
+    fn will_not_need(&self, offset: u64, len: u64) {
+        let _ = (offset, len);
+    }
     /// Cuts or extends the file to `len`.
     fn set_len(&self, len: u64) -> io::Result<()>;
     /// The file's length in bytes.

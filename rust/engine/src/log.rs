@@ -55,6 +55,8 @@ const SEGMENT_HEADER: u64 = 4096;
 const FRAME_HEADER: usize = 28;
 /// How many released segments are kept for reuse in any case.
 const MIN_SPARES: usize = 3;
+/// How much is synced before the operating system is told to forget it.
+const FORGET_BYTES: u64 = 1 << 20;
 /// The smallest and the largest usual segment; what a caller asks for is brought between them.
 const SEGMENT_BYTES: (u64, u64) = (2 * SEGMENT_HEADER, 1 << 30);
 /// The largest batch.
@@ -134,6 +136,8 @@ struct Shared {
     synced: AtomicU64,
     synced_seq: AtomicU64,
     released: AtomicU64,
+    /// Up to here the operating system has been told that nobody will read it soon.
+    forgotten: AtomicU64,
     /// What was taken out; whoever holds it writes for all.
     writer: Mutex<Outgoing>,
     tail: Mutex<Tail>,
@@ -435,18 +439,37 @@ impl Shared {
 
     /// Syncs what is written. In order, so that a later segment's frames can vouch for an earlier one's.
     fn sync_tail(&self) -> Result<u64> {
-        let (segments, lsn, seq) = {
+        let (synced, lsn, seq) = {
             let mut tail = self.tail.lock();
             (std::mem::take(&mut tail.segments), tail.lsn, tail.seq)
         };
-        for segment in segments {
+        for segment in &synced {
             if let Err(e) = segment.file.sync_data() {
                 return Err(self.fail(format!("syncing {}: {e}", segment.path.display())));
             }
         }
         self.synced_seq.store(seq, Ordering::Release);
         self.synced.store(lsn, Ordering::Release);
+        self.forget(&synced, lsn);
         Ok(lsn)
+    }
+
+    /// The log is read at the next start at the earliest: what is synced need not take memory. With `Always`
+    /// it may, since segments are written again there, and a block of which a part is written would have to
+    /// be read.
+    fn forget(&self, segments: &[Arc<Segment>], upto: u64) {
+        let from = self.forgotten.load(Ordering::Relaxed);
+        if self.zero.load(Ordering::Relaxed) || upto < from + FORGET_BYTES {
+            return;
+        }
+        self.forgotten.store(upto, Ordering::Relaxed);
+        for segment in segments {
+            let page = |lsn: u64| segment.offset(lsn.clamp(segment.base, segment.end())) & !4095;
+            let (start, end) = (page(from), page(upto));
+            if start < end {
+                segment.file.will_not_need(start, end - start);
+            }
+        }
     }
 
     /// Nothing more is taken. The first reason stays.

@@ -2,19 +2,20 @@
 
 #![expect(
     unsafe_code,
-    reason = "jemalloc reads its options from a symbol of this name, and purging has no safe door"
+    reason = "jemalloc reads its options from a symbol of this name, and some of its entries have no safe door"
 )]
 
 use std::ptr;
 use std::sync::OnceLock;
 
 use forgekv_server::info::{Allocator, AllocatorFigures};
-use tikv_jemalloc_ctl::{background_thread, epoch, stats, stats_print, version};
+use tikv_jemalloc_ctl::arenas::narenas;
+use tikv_jemalloc_ctl::{background_thread, epoch, raw, stats, stats_print, version};
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// Freed pages go back to the system after a second: the memory budget is steered by what is resident.
+/// Freed pages go back to the system after a second, until the budget is known (`keep_freed`).
 // SAFETY: the allocator looks for a pointer to a C string under this name; a slice begins with such a
 // pointer, and the string ends with a NUL.
 #[unsafe(export_name = "_rjem_malloc_conf")]
@@ -80,6 +81,23 @@ impl Allocator for Jemalloc {
         }
     }
 
+    fn keep_freed(&self, ms: u64) -> Result<(), String> {
+        let ms = isize::try_from(ms).unwrap_or(isize::MAX);
+        let arenas = narenas::read().map_err(|why| why.to_string())?;
+        let each = (0..arenas).map(|n| format!("arena.{n}.dirty_decay_ms\0"));
+        for name in std::iter::once("arenas.dirty_decay_ms\0".to_owned()).chain(each) {
+            // SAFETY: the name ends with a NUL, and these entries take an ssize_t.
+            let done = unsafe { raw::write(name.as_bytes(), ms) };
+            // An arena that is not in use yet has no such entry; it begins with the first of these.
+            if let Err(why) = done
+                && name.starts_with("arenas")
+            {
+                return Err(why.to_string());
+            }
+        }
+        Ok(())
+    }
+
     fn report(&self) -> Result<String, String> {
         let mut text = Vec::new();
         stats_print::stats_print(&mut text, stats_print::Options::default())
@@ -111,6 +129,11 @@ mod tests {
     fn it_purges_and_reports() {
         drop(std::hint::black_box(vec![1u8; 64 << 20]));
         Jemalloc.purge().unwrap();
+        Jemalloc.keep_freed(5000).unwrap();
+        // SAFETY: as in `keep_freed`.
+        let read = |name: &[u8]| unsafe { raw::read::<isize>(name) }.unwrap();
+        assert_eq!(read(b"arenas.dirty_decay_ms\0"), 5000);
+        assert_eq!(read(b"arena.0.dirty_decay_ms\0"), 5000);
         assert!(Jemalloc.report().unwrap().contains("jemalloc statistics"));
     }
 }

@@ -74,6 +74,12 @@ impl Config {
         (self.memtable_size_mb << 20).min(self.memory_budget() / 4)
     }
 
+    /// How long freed memory is kept, in milliseconds: getting a page from the system costs more than using one
+    /// again, but a small budget has no room for it.
+    pub fn keep_freed_ms(&self) -> u64 {
+        if self.memory_budget() >= 1 << 30 { 10_000 } else { 1000 }
+    }
+
     /// How many workers serve clients.
     pub fn workers(&self) -> usize {
         match self.threads {

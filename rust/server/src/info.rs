@@ -60,6 +60,11 @@ pub trait Allocator: Send + Sync {
     /// # Errors
     /// Why that is not possible.
     fn purge(&self) -> Result<(), String>;
+    /// From now on gives back what was freed and not used again for about so many milliseconds.
+    ///
+    /// # Errors
+    /// Why that is not possible.
+    fn keep_freed(&self, ms: u64) -> Result<(), String>;
     /// All that it can say of itself, for people. May take long.
     ///
     /// # Errors

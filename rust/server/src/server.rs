@@ -211,6 +211,7 @@ impl Server {
             server.put_away();
             return Err(e.into());
         }
+        keep_freed(&*shared.allocator, &config);
         shared.memory.started(&*shared.allocator);
         Ok(server)
     }
@@ -407,6 +408,12 @@ impl Shared {
     }
 }
 
+fn keep_freed(allocator: &dyn Allocator, config: &Config) {
+    if let Err(why) = allocator.keep_freed(config.keep_freed_ms()) {
+        tracing::warn!("the allocator keeps freed memory as it likes: {why}");
+    }
+}
+
 impl Apply for Arc<Shared> {
     fn apply(&self, part: Part, old: &Config, new: &Config) -> Result<(), String> {
         match part {
@@ -421,6 +428,7 @@ impl Apply for Arc<Shared> {
                 if let Some(store) = self.store() {
                     store.engine().set_memory(new.memory_budget(), new.memtable_bytes());
                 }
+                keep_freed(&*self.allocator, new);
                 Ok(())
             }
             Part::Clients => machine::allow_clients(new.maxclients).map_err(|room| {

@@ -2,7 +2,7 @@
 
 #![expect(
     unsafe_code,
-    reason = "mmap, preadv2, fallocate, statvfs and flock have no safe form in std"
+    reason = "mmap, preadv2, fallocate, posix_fadvise, statvfs and flock have no safe form in std"
 )]
 
 use super::{Disk, DiskFile, Mapping};
@@ -137,6 +137,29 @@ impl DiskFile for RealFile {
         }
     }
 
+    fn clear(&self, len: u64) -> io::Result<()> {
+        let (fd, how) = (self.0.as_raw_fd(), libc::FALLOC_FL_ZERO_RANGE);
+        // SAFETY: plain system call on our own descriptor.
+        let done = unsafe { libc::fallocate(fd, how, 0, len as libc::off_t) };
+        if done == 0 {
+            return Ok(());
+        }
+        let e = io::Error::last_os_error();
+        match e.raw_os_error() {
+            Some(libc::EOPNOTSUPP) => Ok(()),
+            _ => Err(e),
+        }
+    }
+
+    fn will_not_need(&self, offset: u64, len: u64) {
+        let (fd, advice) = (self.0.as_raw_fd(), libc::POSIX_FADV_DONTNEED);
+        // SAFETY: plain system call on our own descriptor; it changes no bytes.
+        let failed = unsafe { libc::posix_fadvise(fd, offset as i64, len as i64, advice) };
+        if failed != 0 {
+            tracing::debug!("advice to forget: {}", io::Error::from_raw_os_error(failed));
+        }
+    }
+
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.0.set_len(len)
     }
@@ -157,5 +180,31 @@ impl DiskFile for RealFile {
 
     fn raw_fd(&self) -> Option<RawFd> {
         Some(self.0.as_raw_fd())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cleared_file_keeps_its_length_and_forgetting_changes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = RealDisk.create(&dir.path().join("f")).unwrap();
+        file.allocate(1 << 20).unwrap();
+        file.write_all_at(&[7; 100_000], 0).unwrap();
+        file.sync_data().unwrap();
+        file.will_not_need(0, 65536);
+        let mut bytes = vec![0; 100_000];
+        file.read_exact_at(&mut bytes, 0).unwrap();
+        assert!(bytes.iter().all(|&b| b == 7));
+        file.clear(1 << 20).unwrap();
+        assert_eq!(file.len().unwrap(), 1 << 20);
+        file.read_exact_at(&mut bytes, 0).unwrap();
+        // Zeros, or, on a file system that can't, what was there.
+        assert!(bytes.iter().all(|&b| b == bytes[0]));
+        file.write_all_at(&[9; 10], 5000).unwrap();
+        file.read_exact_at(&mut bytes, 0).unwrap();
+        assert_eq!(bytes[4999..5011].iter().filter(|&&b| b == 9).count(), 10);
     }
 }

@@ -94,6 +94,7 @@ impl Shared {
             synced: lsn(),
             synced_seq: AtomicU64::new(end.last_seq),
             released: AtomicU64::new(0),
+            forgotten: lsn(),
             writer: Mutex::default(),
             tail: Mutex::new(Tail { segments: Vec::new(), lsn: end.base, seq: end.last_seq }),
             sync_gate: Mutex::default(),

@@ -68,14 +68,16 @@ struct Names {
     live: Vec<Live>,
     spares: Vec<PathBuf>,
     next_number: u64,
-    /// How many files there may be, live ones and spares: as many as were live at once of late. What is
-    /// written again costs the system no new pages.
-    keep: usize,
+    /// How many segments were live at once of late.
+    needed: usize,
+    /// Whether segments are made by writing zeros: a spare saves that.
+    zeroed: bool,
 }
 
 impl Names {
     fn has_enough(&self) -> bool {
-        self.spares.len() >= MIN_SPARES && self.live.len() + self.spares.len() >= self.keep
+        let wanted = if self.zeroed { self.needed.saturating_sub(self.live.len()) } else { 0 };
+        self.spares.len() >= wanted.max(MIN_SPARES)
     }
 }
 
@@ -130,7 +132,7 @@ impl Store {
         if len.is_ok_and(|len| len == SEGMENT_HEADER + self.standard) {
             let mut names = self.names.lock();
             names.spares.push(path);
-            names.keep += 1;
+            names.needed += 1;
         } else {
             self.remove(&path);
         }
@@ -140,10 +142,14 @@ impl Store {
     /// full.
     pub(super) fn trim(&self, most: usize) {
         let mut names = self.names.lock();
-        names.keep = names.keep.saturating_sub(1).max(names.live.len());
+        names.needed = names.needed.saturating_sub(1).max(names.live.len());
         let mut gone = Vec::new();
-        while names.spares.len() > most || (names.spares.len() > MIN_SPARES && names.has_enough()) {
-            gone.extend(names.spares.pop());
+        while let Some(last) = names.spares.pop() {
+            if names.spares.len() < most && !names.has_enough() {
+                names.spares.push(last);
+                break;
+            }
+            gone.push(last);
         }
         drop(names);
         gone.iter().for_each(|path| self.remove(path));
@@ -171,7 +177,8 @@ impl Store {
         let SegmentHeader { incarnation, base, capacity, .. } = plan.header;
         let mut names = self.names.lock();
         names.live.push(Live { path: path.clone(), base, end: base + capacity, standard });
-        names.keep = names.keep.max(names.live.len());
+        names.needed = names.needed.max(names.live.len());
+        names.zeroed = plan.zero;
         drop(names);
         Ok(Arc::new(Segment { path, file, incarnation, base, capacity, standard }))
     }
@@ -186,7 +193,12 @@ impl Store {
         let doing = |what: &str| format!("{what} the log segment {}", raw.display());
         let file = if recycled {
             self.sync_dir()?;
-            self.disk.open(raw, true).map_err(|e| Error::io(doing("reusing"), &e))?
+            let file = self.disk.open(raw, true).map_err(|e| Error::io(doing("reusing"), &e))?;
+            if !plan.zero {
+                let len = SEGMENT_HEADER + plan.header.capacity;
+                file.clear(len).map_err(|e| Error::io(doing("clearing"), &e))?;
+            }
+            file
         } else {
             let file = self.disk.create(raw).map_err(|e| Error::io(doing("creating"), &e))?;
             let len = SEGMENT_HEADER + plan.header.capacity;

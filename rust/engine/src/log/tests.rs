@@ -195,9 +195,10 @@ fn released_segments_are_used_again() {
 }
 
 #[test]
-fn as_many_segments_are_kept_as_were_needed_at_once() {
+fn as_many_zeroed_segments_are_kept_as_were_needed_at_once() {
     let disk = SimDisk::new();
-    let (log, ..) = open(&disk, LogStart::default()).unwrap();
+    let (log, ..) =
+        open_with(&disk, options(SyncMode::Always, SMALL), LogStart::default()).unwrap();
     let fill = |batches: usize| {
         let last = (0..batches).map(|_| append(&log, &[7; 1000]).1).last().unwrap();
         log.sync().unwrap();

@@ -16,6 +16,10 @@ impl Allocator for Fixed {
         Ok(())
     }
 
+    fn keep_freed(&self, _: u64) -> Result<(), String> {
+        Ok(())
+    }
+
     fn report(&self) -> Result<String, String> {
         Ok(String::new())
     }
@@ -170,6 +174,10 @@ fn the_peak_is_remembered_until_reset() {
         fn purge(&self) -> Result<(), String> {
             Ok(())
         }
+        fn keep_freed(&self, _: u64) -> Result<(), String> {
+            Ok(())
+        }
+
         fn report(&self) -> Result<String, String> {
             Ok(String::new())
         }

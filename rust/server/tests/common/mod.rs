@@ -30,6 +30,10 @@ impl Allocator for NoFigures {
         Err("it is not known".into())
     }
 
+    fn keep_freed(&self, _: u64) -> Result<(), String> {
+        Ok(())
+    }
+
     fn report(&self) -> Result<String, String> {
         Err("it is not known".into())
     }
