@@ -213,6 +213,9 @@ struct Pending {
     pos: usize,
     /// Bytes from `pos` on that were searched for the end of the line.
     searched: usize,
+    /// Bytes of the header of an unfinished bulk string, and of the string.
+    header: usize,
+    bulk: usize,
 }
 
 /// Cuts requests out of one connection's bytes; holds what is known of an incomplete one.
@@ -240,6 +243,16 @@ impl Parser {
     /// Whether part of a request has been read.
     pub fn is_mid_request(&self) -> bool {
         self.pending.missing > 0 || self.pending.searched > 0
+    }
+
+    /// How many bytes at the front of an incomplete request are done with: complete arguments, and headers.
+    pub fn settled(&self) -> usize {
+        if self.pending.missing > 0 { self.pending.pos + self.pending.header } else { 0 }
+    }
+
+    /// Whether an unfinished bulk string of at least `len` bytes is the reason that more bytes are needed.
+    pub fn is_in_bulk(&self, len: usize) -> bool {
+        self.pending.missing > 0 && self.pending.bulk > 0 && self.pending.bulk >= len
     }
 
     /// Reads the next request of `buf` into `args`. On [`Status::Incomplete`] call again with the
@@ -302,6 +315,7 @@ impl Parser {
         limits: &Limits,
     ) -> Result<Status, ProtocolError> {
         let mut hint = 0;
+        (self.pending.header, self.pending.bulk) = (0, 0);
         while missing > 0 {
             let (len, start) = match header(buf, pos, &mut self.pending.searched) {
                 Header::Line(len, start) => (len, start),
@@ -324,6 +338,7 @@ impl Parser {
             let have = buf.len() - start;
             if have < need {
                 hint = need - have;
+                (self.pending.header, self.pending.bulk) = (start - pos, len);
                 break;
             }
             args.ranges.push(Range { start, len });

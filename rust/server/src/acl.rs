@@ -332,7 +332,7 @@ impl Shared {
         let Err(denied) = user.may(entry, words) else { return Ok(()) };
         if let Some(reason) = denied.reason() {
             let object = match denied {
-                Denied::Command => entry.name.as_bytes(),
+                Denied::Command => self.table.known_name(entry).as_bytes(),
                 Denied::Key(at) | Denied::Channel(at) => words.get(at).copied().unwrap_or_default(),
                 Denied::SortBy | Denied::SortGet => b"",
             };

@@ -23,20 +23,23 @@ mod file;
 mod flags;
 pub mod machine;
 mod rewrite;
+mod share;
 mod table;
 mod tls;
 mod value;
 
 pub use choice::{
-    ChannelsByDefault, ClientCertificates, LogLevel, Policy, Protection, Supervised, WalSyncMode,
+    ChannelsByDefault, ClientCertificates, LogLevel, OomScoreAdj, Policy, Protection, Supervised,
+    WalSyncMode,
 };
 pub use directive::{Inert, Part};
 pub use file::{ConfigError, Loaded};
 pub use flags::{Invocation, Startup, help};
 pub(crate) use rewrite::replace as replace_file;
+pub use share::Share;
 pub use table::Config;
 pub use tls::{CipherSuites, TlsProtocols};
-pub use value::{Events, OutputLimit, OutputLimits, Percentiles};
+pub use value::{Events, OomScores, OutputLimit, OutputLimits, Percentiles};
 
 use directive::{Change, Directive, Role};
 
@@ -66,6 +69,16 @@ impl Config {
     /// larger are refused, as Redis does when memory is short.
     pub fn is_below_floor(&self) -> bool {
         (1..MEMORY_FLOOR).contains(&self.maxmemory)
+    }
+
+    /// What all clients may take together, in bytes; `None`: there is no bound.
+    #[inline]
+    pub fn client_memory(&self) -> Option<u64> {
+        if self.maxmemory_clients == Share::Bytes(0) {
+            return None;
+        }
+        let whole = if self.maxmemory == 0 { self.memory_budget() } else { self.maxmemory };
+        Some(self.maxmemory_clients.of(whole)).filter(|bytes| *bytes > 0)
     }
 
     /// Memtables of all shards together. They are a part of the budget and never more than a
@@ -223,12 +236,18 @@ impl Handle {
         found.into_iter().collect()
     }
 
-    /// CONFIG SET: all of `pairs` or none. The error is a complete reply.
-    pub fn set(&self, pairs: &[(&[u8], &[u8])], server: &dyn Apply) -> Result<(), String> {
+    /// CONFIG SET: all of `pairs` or none, by a client on this machine or elsewhere. The error is a complete
+    /// reply.
+    pub fn set(
+        &self,
+        pairs: &[(&[u8], &[u8])],
+        is_local: bool,
+        server: &dyn Apply,
+    ) -> Result<(), String> {
         let _changing = self.changing.lock();
         let old = self.current();
         let mut new = Config::clone(&old);
-        let changed = stage(&mut new, pairs)?;
+        let changed = stage(&mut new, pairs, is_local)?;
 
         let mut told: Vec<Part> = Vec::new();
         for (row, name) in &changed {
@@ -262,14 +281,14 @@ impl Handle {
         Ok(())
     }
 
-    /// CONFIG REWRITE: makes the file say what is true now. `users` are the lines of the users; `None`: they
-    /// have a file of their own. The error is a complete reply.
-    pub fn rewrite(&self, users: Option<Vec<Vec<u8>>>) -> Result<(), String> {
+    /// CONFIG REWRITE: makes the file say what is true now; with `all` even what is so by default. `users` are
+    /// the lines of the users; `None`: they have a file of their own. The error is a complete reply.
+    pub fn rewrite(&self, users: Option<Vec<Vec<u8>>>, all: bool) -> Result<(), String> {
         let _changing = self.changing.lock();
         let Some(path) = &self.path else {
             return Err("ERR The server is running without a config file".into());
         };
-        rewrite::rewrite(path, &self.current(), users).map_err(|why| {
+        rewrite::rewrite(path, &self.current(), users, all).map_err(|why| {
             tracing::warn!("CONFIG REWRITE failed: {why}");
             format!("ERR Rewriting config file: {why}")
         })?;
@@ -287,6 +306,7 @@ fn failed(name: &[u8], why: &str) -> String {
 fn stage<'a>(
     config: &mut Config,
     pairs: &[(&'a [u8], &[u8])],
+    is_local: bool,
 ) -> Result<Vec<(&'static Directive, &'a [u8])>, String> {
     let mut rows: Vec<(&'static Directive, &'a [u8])> = Vec::new();
     for (name, _) in pairs {
@@ -296,7 +316,11 @@ fn stage<'a>(
                 String::from_utf8_lossy(name)
             )
         })?;
-        if row.change == Change::Fixed {
+        let is_protected = matches!(row.change, Change::Protected | Change::FixedProtected);
+        if is_protected && !config.enable_protected_configs.allows(is_local) {
+            return Err(failed(name, "can't set protected config"));
+        }
+        if matches!(row.change, Change::Fixed | Change::FixedProtected) {
             return Err(failed(name, "can't set immutable config"));
         }
         // An alias is a name of its own here, as in Redis: the last one wins.

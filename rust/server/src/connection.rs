@@ -3,7 +3,7 @@
 //! [`serving`] is the task that reads requests and executes them; here is what the worker's desk deals
 //! with. A client that does not read its answers is not read from, beyond a limit it is closed.
 
-use crate::config::Config;
+use crate::config::{Config, OutputLimit};
 use crate::pubsub::Encoded;
 use crate::road::Done;
 use crate::session::{Client, Session};
@@ -24,6 +24,12 @@ mod finish;
 mod serving;
 
 pub(crate) use serving::Slots;
+
+/// Answers that may pile up while the client does not read, before it is not read from either: unless the
+/// configuration says when such a client is closed.
+const MAX_UNREAD: usize = 1 << 20;
+/// Answers that a client may leave unread before it has said who it is.
+const MAX_UNREAD_ANONYMOUS: u64 = 16 << 10;
 
 /// A socket that the listener has accepted.
 pub(crate) enum Socket {
@@ -218,6 +224,7 @@ impl Connection {
         drop((held, output));
         self.client.output_bytes.store(unread as u64, Relaxed);
         self.look_at_output(unread as u64, config, clock::now_ms);
+        worker.server.count_memory(&self.client, config);
         if !is_held && !self.is_killed.get() {
             worker.queue(self);
         }
@@ -285,7 +292,9 @@ impl Connection {
                 }
             }
         }
-        if done == output.len() || !open {
+        if done == output.len() && open && worker.server.switches.keeps_buffers() {
+            output.clear();
+        } else if done == output.len() || !open {
             worker.give_buffer(std::mem::take(&mut *output));
         } else {
             output.drain(..done);
@@ -326,10 +335,35 @@ impl Connection {
         self.look_at_output(bytes, config, || now_ms);
     }
 
+    /// What it may leave unread.
+    fn output_limit(&self, config: &Config) -> OutputLimit {
+        let limits = &config.client_output_buffer_limit;
+        if self.client.is_subscriber() { limits.pubsub } else { limits.normal }
+    }
+
+    /// Bytes of answers beyond which it is closed at once.
+    fn hard_limit(&self, config: &Config) -> u64 {
+        let hard = match self.output_limit(config).hard_bytes {
+            0 => u64::MAX,
+            bytes => bytes,
+        };
+        let is_anonymous = self.client.is_anonymous.load(Relaxed);
+        if is_anonymous { hard.min(MAX_UNREAD_ANONYMOUS) } else { hard }
+    }
+
+    /// Bytes of unread answers beyond which it is not read from.
+    fn most_unread(&self, config: &Config) -> usize {
+        let limit = self.output_limit(config);
+        let is_limited = limit.hard_bytes > 0
+            || limit.soft_bytes > 0
+            || config.client_memory().is_some()
+            || self.client.is_anonymous.load(Relaxed);
+        if is_limited { usize::MAX } else { MAX_UNREAD }
+    }
+
     /// Closes the client if it leaves too much unread.
     fn look_at_output(&self, bytes: u64, config: &Config, now_ms: impl FnOnce() -> u64) {
-        let limits = &config.client_output_buffer_limit;
-        let limit = if self.client.is_subscriber() { limits.pubsub } else { limits.normal };
+        let limit = self.output_limit(config);
         if limit.soft_bytes == 0 || bytes <= limit.soft_bytes {
             self.over_since_ms.set(0);
         } else {
@@ -340,7 +374,7 @@ impl Connection {
                 return self.close_for_output(bytes);
             }
         }
-        if limit.hard_bytes > 0 && bytes > limit.hard_bytes {
+        if bytes > self.hard_limit(config) {
             self.close_for_output(bytes);
         }
     }

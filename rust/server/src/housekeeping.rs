@@ -49,10 +49,11 @@ impl Housekeeping {
                     if *stopped {
                         break;
                     }
-                    if server.housekeeping_rests.load(Relaxed) {
+                    if server.switches.is_cron_paused() {
                         continue;
                     }
                     parking_lot::MutexGuard::unlocked(&mut stopped, || {
+                        server.stop_if_asked();
                         ticks += 1;
                         server.stats.sample(clock::monotonic_us());
                         if ticks.is_multiple_of(MEMORY_TICKS) {

@@ -120,6 +120,8 @@ pub struct Clients {
     pub blocking_keys: (u64, u64),
     /// Those whose request waits for the end of a pause; counted as blocked, too.
     pub paused: u64,
+    /// Those that were closed because clients took too much memory together.
+    pub evicted: u64,
     /// The longest input buffer.
     pub max_input_buffer: Option<u64>,
     /// The longest output buffer.

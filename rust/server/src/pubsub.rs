@@ -13,7 +13,7 @@
 //!    registry numbers messages and subscriptions for that.
 //! 3. The locks are taken in this order: registry, then a worker's receivers. A desk takes the second only.
 
-use crate::session::Client;
+use crate::session::{Client, NAME_BYTES};
 use crate::worker::{Mail, Mailbox};
 use forgekv_base::glob;
 use parking_lot::Mutex;
@@ -213,6 +213,7 @@ impl PubSub {
             receivers.lock().enter(kind, &name, Receiver { client: client.id, since });
         }
         drop(registry);
+        client.subscribed_bytes.fetch_add(name.len() as u64 + NAME_BYTES, Relaxed);
         mine.of_mut(kind).insert(name);
         self.subscriptions.fetch_add(1, Relaxed);
         self.clients.fetch_add(usize::from(was_none), Relaxed);
@@ -230,6 +231,7 @@ impl PubSub {
         if !mine.of_mut(kind).remove(name) {
             return false;
         }
+        client.subscribed_bytes.fetch_sub(name.len() as u64 + NAME_BYTES, Relaxed);
         let mut registry = self.registry.lock();
         let spread = registry.spread.of_mut(kind);
         if let Some(counts) = spread.get_mut(name) {

@@ -213,7 +213,7 @@ pub(crate) fn execute(
             return Outcome::Refused;
         }
     };
-    session.client.command.store(entry.id as u32, Relaxed);
+    session.client.command.store(entry.known_as as u32, Relaxed);
     if session.tracking.is_some() {
         session.begin_tracked(entry);
     }
@@ -432,7 +432,7 @@ fn arguments<'a>(
     keys: &'a [Key<'a>],
     place_seed: u64,
 ) -> Args<'a> {
-    Args::new(&entry.name, words.get(entry.name_words..).unwrap_or_default(), keys, place_seed)
+    Args::new(&entry.name, words, entry.name_words, keys, place_seed)
 }
 
 /// The declared keys with their places.

@@ -12,12 +12,14 @@ use crate::info::{Allocator, Identity, MemoryWatch, Stats, random_id};
 use crate::interest::Interest;
 use crate::listener::Listeners;
 use crate::observe::Observe;
+use crate::oom::OomScore;
 use crate::pause::Pause;
 use crate::pubsub::PubSub;
 use crate::rewrites::Rewrites;
 use crate::saves::Saves;
 use crate::scripts::{Scripts, libraries::Libraries};
 use crate::session::Clients;
+use crate::switches::Switches;
 use crate::table::Table;
 use crate::tls;
 use crate::tracking::Tracking;
@@ -114,8 +116,10 @@ pub(crate) struct Shared {
     pub(crate) rewrites: Rewrites,
     pub(crate) observe: Observe,
     pub(crate) pause: Pause,
-    /// DEBUG PAUSE-CRON: what is done now and then is not done.
-    pub(crate) housekeeping_rests: AtomicBool,
+    pub(crate) switches: Switches,
+    oom: OomScore,
+    /// A signal has asked for the end, which the housekeeper sees to.
+    is_asked_to_stop: AtomicBool,
     pub(crate) disk: Arc<dyn Disk>,
     set_log_level: Box<dyn Fn(LogLevel) + Send + Sync>,
     store: Mutex<Option<Store>>,
@@ -142,7 +146,8 @@ pub struct Stopper(Arc<Shared>);
 impl Stopper {
     /// Asks; does not wait.
     pub fn stop(&self) {
-        self.0.request_stop();
+        self.0.is_asked_to_stop.store(true, Relaxed);
+        self.0.stop_if_asked();
     }
 }
 
@@ -190,7 +195,9 @@ impl Server {
             rewrites: Rewrites::default(),
             observe: Observe::default(),
             pause: Pause::default(),
-            housekeeping_rests: AtomicBool::new(false),
+            switches: Switches::default(),
+            oom: OomScore::default(),
+            is_asked_to_stop: AtomicBool::new(false),
             disk,
             set_log_level,
             store: Mutex::new(None),
@@ -201,6 +208,8 @@ impl Server {
             stopping: Mutex::new(false),
             stop: Condvar::new(),
         });
+        // That the system says no is no reason not to serve; it is in the log.
+        let _logged = shared.oom.apply(&config);
         shared.install(store);
         let mut server = Server {
             housekeeping: Housekeeping::start(&shared)?,
@@ -394,6 +403,18 @@ impl Shared {
         if self.pubsub.is_empty() { 0 } else { config.notify_keyspace_events.classes() }
     }
 
+    /// Begins the end that a signal has asked for.
+    pub(crate) fn stop_if_asked(&self) {
+        if !self.switches.is_cron_paused() && self.is_asked_to_stop.load(Relaxed) {
+            self.request_stop();
+        }
+    }
+
+    /// SHUTDOWN ABORT; false when nobody has asked for the end, or it has begun.
+    pub(crate) fn abort_stop(&self) -> bool {
+        !*self.stopping.lock() && self.is_asked_to_stop.swap(false, Relaxed)
+    }
+
     pub(crate) fn request_stop(&self) {
         self.scripts.stopping.store(true, Relaxed);
         *self.stopping.lock() = true;
@@ -429,6 +450,11 @@ impl Apply for Arc<Shared> {
                     store.engine().set_memory(new.memory_budget(), new.memtable_bytes());
                 }
                 keep_freed(&*self.allocator, new);
+                self.count_memory_of_all(new);
+                Ok(())
+            }
+            Part::ClientMemory => {
+                self.count_memory_of_all(new);
                 Ok(())
             }
             Part::Clients => machine::allow_clients(new.maxclients).map_err(|room| {
@@ -441,6 +467,7 @@ impl Apply for Arc<Shared> {
                 (self.set_log_level)(new.loglevel);
                 Ok(())
             }
+            Part::OomScore => self.oom.apply(new),
             Part::Tls => encrypt_again(self, new),
             Part::Users => {
                 self.acl.default_user().set_password(&new.requirepass);
@@ -489,7 +516,11 @@ fn listen_again(shared: &Arc<Shared>, old: &Config, new: &Config) -> Result<(), 
                 Ok(open) => *listeners = Some(open),
                 Err(e) => tracing::error!("no socket listens any more: {e}"),
             }
-            Err("Unable to listen on this port. Check server logs.".into())
+            Err(if (old.port, old.tls_port) == (new.port, new.tls_port) {
+                "Failed to bind to specified addresses.".into()
+            } else {
+                "Unable to listen on this port. Check server logs.".into()
+            })
         }
     }
 }

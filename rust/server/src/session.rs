@@ -17,10 +17,13 @@ use forgekv_data::{Key, Read};
 use forgekv_engine::ShardSet;
 use forgekv_resp::Proto;
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
 use tokio::sync::oneshot;
+
+mod clients;
+
+pub(crate) use clients::{Clients, NAME_BYTES};
 
 /// Whether a client gets replies (CLIENT REPLY).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -168,6 +171,7 @@ impl Session {
         if !self.watched.is_empty() {
             server.watches.unwatch(&server.interest, &mut self.watched);
             self.client.watched.store(0, Relaxed);
+            self.client.watched_bytes.store(0, Relaxed);
         }
     }
 
@@ -324,9 +328,15 @@ pub(crate) struct Client {
     pub(crate) no_touch: AtomicBool,
     /// It is shown all commands.
     pub(crate) is_monitor: AtomicBool,
-    /// Bytes of requests not yet complete, and room for more.
+    /// It still has to say who it is.
+    pub(crate) is_anonymous: AtomicBool,
+    /// Bytes that are not yet taken for an argument, of arguments whose request is not complete, and room for
+    /// more.
     pub(crate) input_bytes: AtomicU64,
+    pub(crate) argument_bytes: AtomicU64,
     pub(crate) input_room: AtomicU64,
+    /// The buffer that they are in, in bytes, unless it is one that its worker has lent.
+    pub(crate) input_buffer: AtomicU64,
     /// Bytes of replies not yet taken, and of the buffer that they are in.
     pub(crate) output_bytes: AtomicU64,
     /// What it has subscribed to: channels, patterns, shard channels.
@@ -341,8 +351,14 @@ pub(crate) struct Client {
     pub(crate) queued: AtomicI64,
     /// Keys that it watches.
     pub(crate) watched: AtomicU64,
-    /// The memory that they take, in bytes.
+    /// The memory that queued commands take, in bytes.
     pub(crate) queued_bytes: AtomicU64,
+    /// The memory that names take which are registered for it: watched keys, subscriptions, prefixes.
+    pub(crate) watched_bytes: AtomicU64,
+    pub(crate) subscribed_bytes: AtomicU64,
+    pub(crate) prefix_bytes: AtomicU64,
+    /// What of its memory is in the sum of all clients; see [`Clients::count`].
+    pub(crate) counted: AtomicU64,
     /// Its waiting, while it waits for a key.
     pub(crate) waiter: Mutex<Option<Arc<Waiter>>>,
     pub(crate) user: Mutex<Arc<User>>,
@@ -371,11 +387,16 @@ impl Client {
 
     /// Bytes that this client takes.
     pub(crate) fn memory(&self) -> u64 {
-        let buffers = self.input_bytes.load(Relaxed)
-            + self.input_room.load(Relaxed)
-            + self.output_bytes.load(Relaxed)
-            + self.queued_bytes.load(Relaxed);
-        buffers + (size_of::<Client>() + size_of::<Session>()) as u64
+        let parts = [
+            &self.input_buffer,
+            &self.output_bytes,
+            &self.queued_bytes,
+            &self.watched_bytes,
+            &self.subscribed_bytes,
+            &self.prefix_bytes,
+        ];
+        let parts: u64 = parts.iter().map(|part| part.load(Relaxed)).sum();
+        parts + (size_of::<Client>() + size_of::<Session>()) as u64
     }
 
     /// The line of CLIENT LIST, without its end.
@@ -415,7 +436,7 @@ impl Client {
         line.extend_from_slice(
             format!(
                 " age={} idle={} flags={flags} db={} sub={} psub={} ssub={} multi={} qbuf={} qbuf-free={} \
-                 argv-mem=0 multi-mem={} rbs={room} rbp={room} obl={output} oll=0 omem={output} tot-mem={} events=r cmd={command_name} \
+                 argv-mem={} multi-mem={} rbs={room} rbp={room} obl={output} oll=0 omem={output} tot-mem={} events=r cmd={command_name} \
                  user=",
                 seconds(self.since_ms),
                 seconds(self.heard_ms.load(Relaxed)),
@@ -426,6 +447,7 @@ impl Client {
                 self.queued.load(Relaxed),
                 self.input_bytes.load(Relaxed),
                 self.input_room.load(Relaxed),
+                self.argument_bytes.load(Relaxed),
                 self.queued_bytes.load(Relaxed),
                 self.memory(),
             )
@@ -440,40 +462,5 @@ impl Client {
         line.extend_from_slice(b" lib-ver=");
         line.extend_from_slice(&names.lib_version);
         line
-    }
-}
-
-/// All clients that are connected.
-#[derive(Debug, Default)]
-pub(crate) struct Clients {
-    by_id: Mutex<BTreeMap<u64, Arc<Client>>>,
-    last_id: AtomicU64,
-}
-
-impl Clients {
-    /// A number for a new client.
-    pub(crate) fn next_id(&self) -> u64 {
-        self.last_id.fetch_add(1, Relaxed) + 1
-    }
-
-    pub(crate) fn add(&self, client: Arc<Client>) {
-        self.by_id.lock().insert(client.id, client);
-    }
-
-    pub(crate) fn remove(&self, id: u64) {
-        self.by_id.lock().remove(&id);
-    }
-
-    pub(crate) fn count(&self) -> usize {
-        self.by_id.lock().len()
-    }
-
-    /// All of them, by id.
-    pub(crate) fn all(&self) -> Vec<Arc<Client>> {
-        self.by_id.lock().values().cloned().collect()
-    }
-
-    pub(crate) fn get(&self, id: u64) -> Option<Arc<Client>> {
-        self.by_id.lock().get(&id).cloned()
     }
 }

@@ -95,6 +95,10 @@ pub(crate) struct Entry {
     pub(crate) subcommands: Vec<usize>,
     /// The container's number.
     pub(crate) parent: Option<usize>,
+    /// Its subcommands are none to anybody outside: to ACL, counters and COMMAND they are first arguments.
+    pub(crate) takes_words: bool,
+    /// The number of the command that ACL and counters know it as: its own, or such a container's.
+    pub(crate) known_as: usize,
     pub(crate) flags: Flags,
 }
 
@@ -393,6 +397,8 @@ impl Table {
             specs,
             subcommands: Vec::new(),
             parent,
+            takes_words: command.subcommands.iter().any(|sub| sub.flags.has(Flags::HIDDEN)),
+            known_as: parent.filter(|_| command.flags.has(Flags::HIDDEN)).unwrap_or(id),
             flags: command.flags,
         });
         for sub in command.subcommands {
@@ -451,6 +457,7 @@ impl Table {
         let Some(word) = words.get(1) else { return Named::Found(entry) };
         match self.subcommand(entry, word) {
             Some(sub) => Named::Found(sub),
+            None if entry.takes_words => Named::Found(entry),
             None => Named::UnknownSubcommand(entry),
         }
     }
@@ -477,7 +484,13 @@ impl Table {
 
     /// The command of this name, whatever the configuration has renamed; `config|get` for a subcommand.
     pub(crate) fn called(&self, name: &[u8]) -> Option<&Entry> {
-        self.entries.iter().find(|entry| entry.name.as_bytes().eq_ignore_ascii_case(name))
+        let mut public = self.entries.iter().filter(|entry| entry.known_as == entry.id);
+        public.find(|entry| entry.name.as_bytes().eq_ignore_ascii_case(name))
+    }
+
+    /// The name by which ACL and counters know `entry`.
+    pub(crate) fn known_name<'t>(&'t self, entry: &'t Entry) -> &'t str {
+        self.get(entry.known_as).map_or(&entry.name, |known| &known.name)
     }
 
     /// How many there are, subcommands included.

@@ -14,7 +14,7 @@
 
 use crate::interest::Interest;
 use crate::server::Shared;
-use crate::session::{Client, NotedRead};
+use crate::session::{Client, NAME_BYTES, NotedRead};
 use crate::worker::Mail;
 use forgekv_data::{Key, Touched};
 use forgekv_engine::SHARDS;
@@ -79,6 +79,8 @@ impl Tracking {
         bits |= if mode.broadcast { bit::BROADCAST } else { 0 };
         bits |= if mode.no_loop { bit::NO_LOOP } else { 0 };
         client.tracking.store(bits, Relaxed);
+        let prefix_bytes = mode.prefixes.iter().map(|prefix| prefix.len() as u64 + NAME_BYTES);
+        client.prefix_bytes.store(prefix_bytes.sum(), Relaxed);
         client.redirect.store(mode.redirect.unwrap_or(0), Relaxed);
         if before & bit::ON == 0 {
             self.clients.fetch_add(1, Relaxed);
@@ -96,6 +98,7 @@ impl Tracking {
     /// Ends it. Names that the client holds are forgotten when they change.
     pub(crate) fn disable(&self, interest: &Interest, client: &Client, mode: &Mode) {
         client.tracking.store(0, Relaxed);
+        client.prefix_bytes.store(0, Relaxed);
         client.redirect.store(0, Relaxed);
         self.clients.fetch_sub(1, Relaxed);
         if mode.broadcast {

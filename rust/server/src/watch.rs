@@ -4,6 +4,7 @@
 //! shards of all watched keys: so nothing slips in between.
 
 use crate::interest::Interest;
+use crate::session::NAME_BYTES;
 use forgekv_data::{Key, Read, Result, Touched};
 use forgekv_engine::{SHARDS, ShardSet};
 use parking_lot::Mutex;
@@ -19,6 +20,8 @@ type Mark = Arc<AtomicBool>;
 pub(crate) struct Watched {
     changed: Mark,
     keys: Vec<WatchedKey>,
+    /// What the names take, in bytes.
+    bytes: u64,
 }
 
 #[derive(Debug)]
@@ -91,12 +94,14 @@ impl Watches {
         let name = key.name.to_vec();
         shard.lock().entry((db, name.clone())).or_default().push(watcher);
         interest.add(key.shard());
+        watched.bytes += name.len() as u64 + NAME_BYTES;
         watched.keys.push(WatchedKey { db, name, place: key.place, was });
         Ok(())
     }
 
     /// Ends all watching of a client.
     pub(crate) fn unwatch(&self, interest: &Interest, watched: &mut Watched) {
+        watched.bytes = 0;
         for WatchedKey { db, name, place, .. } in watched.keys.drain(..) {
             let shard = Key { name: &name, place }.shard();
             let Some(by_key) = self.shards.get(usize::from(shard)) else { continue };
@@ -166,6 +171,11 @@ impl Watched {
     /// How many keys are watched.
     pub(crate) fn len(&self) -> usize {
         self.keys.len()
+    }
+
+    /// The memory that they take, in bytes.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// The shards of the watched keys.

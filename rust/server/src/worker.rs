@@ -39,7 +39,7 @@ pub(crate) const READ_BYTES: usize = 32 << 10;
 /// Buffers kept for the next connection that has something to say.
 const KEPT_BUFFERS: usize = 64;
 /// A buffer that grew beyond this is given back to the allocator.
-const KEPT_BYTES: usize = 64 << 10;
+pub(crate) const KEPT_BYTES: usize = 64 << 10;
 /// How often idle clients are looked for.
 const TICK: Duration = Duration::from_millis(100);
 /// How long a stopping worker waits for commands under way and for clients that do not read.
@@ -214,6 +214,9 @@ async fn tick(worker: Rc<Worker>) {
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         interval.tick().await;
+        if worker.server.switches.is_cron_paused() {
+            continue;
+        }
         let now_ms = clock::now_ms();
         let settings = worker.settings();
         let connections: Vec<_> = worker.connections.borrow().values().cloned().collect();

@@ -27,7 +27,7 @@ pub(crate) fn load(
             Ok(Some((name, rules))) => {
                 if users.contains_key(&name) {
                     wrong += &format!(
-                        "WARNING: user '{}' is defined multiple times on line {}. ",
+                        "WARNING: Duplicate user '{}' found on line {}. ",
                         String::from_utf8_lossy(&name),
                         at + 1
                     );

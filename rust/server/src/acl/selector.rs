@@ -231,10 +231,11 @@ impl Selector {
                     }
                     allows = allows.or(right);
                 }
-                match pattern.split_first() {
-                    Some((_, pattern)) if allows != Needs(0) => self.add_key(pattern, allows),
-                    _ => Err(Mistake::Syntax),
+                if allows == Needs(0) {
+                    return Err(Mistake::Syntax);
                 }
+                // Without a pattern no key fits.
+                self.add_key(pattern.get(1..).unwrap_or_default(), allows)
             }
             [b'&', channel @ ..] => {
                 if self.all_channels {
@@ -308,7 +309,7 @@ impl Selector {
         if word.is_empty() {
             return Err(Mistake::Syntax);
         }
-        if entry.subcommands.is_empty() {
+        if entry.subcommands.is_empty() || entry.takes_words {
             let words = self.first_arguments.entry(entry.id).or_default();
             if !words.iter().any(|known| known.eq_ignore_ascii_case(word)) {
                 words.push(word.to_vec());
@@ -326,7 +327,7 @@ impl Selector {
     pub(super) fn check(&self, entry: &Entry, words: &[&[u8]]) -> Result<(), Denied> {
         if !self.all_commands
             && !entry.flags.has(Flags::NO_AUTH)
-            && !self.has_command(entry.id)
+            && !self.has_command(entry.known_as)
             && !self.has_first_argument(entry, words)
         {
             return Err(Denied::Command);
@@ -341,8 +342,9 @@ impl Selector {
     }
 
     fn has_first_argument(&self, entry: &Entry, words: &[&[u8]]) -> bool {
-        let Some(allowed) = self.first_arguments.get(&entry.id) else { return false };
-        let Some(word) = words.get(entry.name_words) else { return false };
+        let Some(allowed) = self.first_arguments.get(&entry.known_as) else { return false };
+        let at = if entry.known_as == entry.id { entry.name_words } else { 1 };
+        let Some(word) = words.get(at) else { return false };
         allowed.iter().any(|known| known.eq_ignore_ascii_case(word))
     }
 

@@ -77,14 +77,6 @@ const fn operator(name: &'static str, handler: AdminHandler, syntax: &'static st
     plain(name, handler, syntax).operator()
 }
 
-/// A word too many where one may or may not be.
-fn too_many(args: &Args<'_>) -> Error {
-    let name = args.name().rsplit('|').next().unwrap_or_default();
-    Error::reply(format!(
-        "ERR unknown subcommand or wrong number of arguments for '{name}'. Try ACL HELP."
-    ))
-}
-
 fn cat(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     let Some(asked) = args.peek() else {
         reply.array(CATEGORIES.len());
@@ -92,7 +84,7 @@ fn cat(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> R
         return Ok(());
     };
     if args.remaining() > 1 {
-        return Err(too_many(args));
+        return Err(args.wrong_arguments());
     }
     let is_it = |name: &&&str| name.as_bytes().eq_ignore_ascii_case(asked);
     let Some(category) = CATEGORIES.iter().find(is_it) else {
@@ -148,7 +140,8 @@ fn dry_run(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) 
                 Denied::Key(at) | Denied::Channel(at) => words.get(at).copied().unwrap_or_default(),
                 _ => b"",
             };
-            reply.bulk(&denied.text(user.name(), &entry.name, object));
+            let command = ctx.server.table.known_name(entry);
+            reply.bulk(&denied.text(user.name(), command, object));
         }
     }
     Ok(())
@@ -157,7 +150,7 @@ fn dry_run(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) 
 fn generate(_: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     let bits = match args.peek() {
         None => GENPASS_BITS,
-        Some(_) if args.remaining() > 1 => return Err(too_many(args)),
+        Some(_) if args.remaining() > 1 => return Err(args.wrong_arguments()),
         Some(word) => parse_i64(word).ok_or(NOT_AN_INTEGER)?,
     };
     if !(1..=GENPASS_MOST).contains(&bits) {
@@ -287,7 +280,7 @@ fn log(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> R
     let mut log = ctx.server.acl.log();
     let count = match args.peek() {
         None => LOG_COUNT,
-        Some(_) if args.remaining() > 1 => return Err(too_many(args)),
+        Some(_) if args.remaining() > 1 => return Err(args.wrong_arguments()),
         Some(word) if word.eq_ignore_ascii_case(b"RESET") => {
             log.clear();
             reply.ok();

@@ -17,17 +17,23 @@ pub(crate) struct Args<'a> {
     place_seed: u64,
     /// The command's name in lower case: "get", "config|set".
     name: &'a str,
+    /// The last word of the name, as the client has written it.
+    called: &'a [u8],
 }
 
 impl<'a> Args<'a> {
-    /// A cursor before the first of `words`. `keys` are those of them that are declared keys, in order.
+    /// A cursor behind the first `name_words` of `words`, which are the name. `keys` are those of them that are
+    /// declared keys, in order.
     pub(crate) fn new(
         name: &'a str,
         words: &'a [&'a [u8]],
+        name_words: usize,
         keys: &'a [Key<'a>],
         place_seed: u64,
     ) -> Args<'a> {
-        Args { words, keys, next_key: 0, place_seed, name }
+        let called = words.get(name_words.saturating_sub(1)).copied().unwrap_or_default();
+        let words = words.get(name_words..).unwrap_or_default();
+        Args { words, keys, next_key: 0, place_seed, name, called }
     }
 
     /// The command's name in lower case, with its subcommand behind a bar: "config|set".
@@ -161,6 +167,20 @@ impl<'a> Args<'a> {
     pub(crate) fn wrong_number(&self) -> Error {
         Error::reply(wrong_number(self.name))
     }
+
+    /// The error for a subcommand that is not there, or has too many arguments or too few.
+    pub(crate) fn wrong_subcommand(&self, called: &[u8]) -> Error {
+        let container = self.name.split('|').next().unwrap_or_default().to_ascii_uppercase();
+        Error::reply(format!(
+            "ERR unknown subcommand or wrong number of arguments for '{}'. Try {container} HELP.",
+            String::from_utf8_lossy(called)
+        ))
+    }
+
+    /// As [`wrong_subcommand`](Self::wrong_subcommand), of this one.
+    pub(crate) fn wrong_arguments(&self) -> Error {
+        self.wrong_subcommand(self.called)
+    }
 }
 
 fn timeout(word: &[u8]) -> Result<u64> {
@@ -188,9 +208,9 @@ mod tests {
 
     #[test]
     fn reads_from_left_to_right() {
-        let words: [&[u8]; 7] = [b"k1", b"EX", b"10", b"nx", b"1.5", b"k2", b"k3"];
-        let keys = [Key { name: words[0], place: 7 }, Key { name: words[6], place: 8 }];
-        let mut args = Args::new("test", &words, &keys, 1);
+        let words: [&[u8]; 8] = [b"test", b"k1", b"EX", b"10", b"nx", b"1.5", b"k2", b"k3"];
+        let keys = [Key { name: words[1], place: 7 }, Key { name: words[7], place: 8 }];
+        let mut args = Args::new("test", &words, 1, &keys, 1);
         assert_eq!(args.key().unwrap().place, 7);
         assert!(!args.option("PX"));
         assert!(args.option("ex"));
@@ -207,8 +227,8 @@ mod tests {
 
     #[test]
     fn tells_what_is_wrong() {
-        let words: [&[u8]; 3] = [b"x", b"5", b"nan"];
-        let mut args = Args::new("get", &words, &[], 1);
+        let words: [&[u8]; 4] = [b"Get", b"x", b"5", b"nan"];
+        let mut args = Args::new("get", &words, 1, &[], 1);
         assert_eq!(args.clone().int().unwrap_err().to_string(), NOT_AN_INTEGER.to_string());
         args.next().unwrap();
         assert_eq!(args.clone().int_in(1, 4, "ERR bounds").unwrap_err().to_string(), "ERR bounds");
@@ -218,6 +238,10 @@ mod tests {
         assert_eq!(
             args.wrong_number().to_string(),
             "ERR wrong number of arguments for 'get' command"
+        );
+        assert_eq!(
+            args.wrong_arguments().to_string(),
+            "ERR unknown subcommand or wrong number of arguments for 'Get'. Try GET HELP."
         );
     }
 }

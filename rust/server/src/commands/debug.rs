@@ -1,5 +1,6 @@
 //! DEBUG: for tests of servers, behind `enable-debug-command`. What has no meaning here is an error.
 
+use self::populate::populate;
 use super::{Args, Command, admin};
 use crate::road::{Admin, Then};
 use forgekv_base::glob;
@@ -7,6 +8,8 @@ use forgekv_data::{Error, Result, digest, keys};
 use forgekv_resp::Reply;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
+
+mod populate;
 
 pub(super) const DEBUG: Command = admin("DEBUG", unknown, "[subcommand [arg ...]]")
     .arity(-2)
@@ -29,6 +32,14 @@ pub(super) const DEBUG: Command = admin("DEBUG", unknown, "[subcommand [arg ...]
         hidden("RELOAD", reload, "[NOSAVE] [NOFLUSH] [MERGE]")
             .no_multi()
             .about("Closes the data, opens it again and recovers it."),
+        hidden("POPULATE", populate, "count:integer [prefix:string [size:integer]]")
+            .about("Makes as many strings, but for keys that are there."),
+        hidden("PAUSE-CRON", pause_cron, "value:integer")
+            .about("Stops (1) or lets go on (0) what the server does by itself now and then."),
+        hidden("REPLYBUFFER", reply_buffer, "RESIZING value:integer")
+            .about("Has clients keep (0) or give back (1) the buffers of their answers."),
+        hidden("CONFIG-REWRITE-FORCE-ALL", rewrite_all, "")
+            .about("Writes every directive into the configuration file."),
         hidden("LOADAOF", reload, "").no_multi().about("As RELOAD: the log is all there is."),
         hidden("OBJECT", object, "key")
             .keys("RO")
@@ -65,8 +76,8 @@ const fn hidden(
         .since("1.0.0")
 }
 
-fn unknown(_: &mut Admin<'_, '_>, _: &mut Args<'_>, _: &mut Reply<'_>) -> Result<()> {
-    Err(Error::reply("ERR wrong number of arguments for 'debug' command"))
+fn unknown(_: &mut Admin<'_, '_>, args: &mut Args<'_>, _: &mut Reply<'_>) -> Result<()> {
+    Err(args.wrong_subcommand(args.peek().unwrap_or_default()))
 }
 
 fn sleep(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, _: &mut Reply<'_>) -> Result<()> {
@@ -99,6 +110,27 @@ fn set_disable_deny_scripts(
 ) -> Result<()> {
     ctx.server.scripts.may_all.store(args.int()? != 0, Relaxed);
     reply.ok();
+    Ok(())
+}
+
+fn pause_cron(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+    ctx.server.switches.set_pause_cron(args.int()? != 0);
+    reply.ok();
+    Ok(())
+}
+
+fn reply_buffer(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
+    if !args.flag("RESIZING") {
+        // Of peaks that are remembered there are none.
+        return Err(args.wrong_arguments());
+    }
+    ctx.server.switches.set_keep_buffers(args.int()? == 0);
+    reply.ok();
+    Ok(())
+}
+
+fn rewrite_all(ctx: &mut Admin<'_, '_>, _: &mut Args<'_>, _: &mut Reply<'_>) -> Result<()> {
+    ctx.then = Some(super::server::rewrite_config(ctx.server, true));
     Ok(())
 }
 

@@ -196,7 +196,7 @@ fn delete(scope: &mut Scope<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>)
 
 fn flush(scope: &mut Scope<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     if args.remaining() > 1 {
-        return Err(wrong_subcommand("flush"));
+        return Err(args.wrong_arguments());
     }
     if !args.is_empty() && !args.flag("ASYNC") && !args.flag("SYNC") {
         return Err(Error::reply("ERR FUNCTION FLUSH only supports SYNC|ASYNC option"));
@@ -206,15 +206,9 @@ fn flush(scope: &mut Scope<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) 
     Ok(())
 }
 
-fn wrong_subcommand(name: &str) -> Error {
-    Error::reply(format!(
-        "ERR unknown subcommand or wrong number of arguments for '{name}'. Try FUNCTION HELP."
-    ))
-}
-
 fn restore(scope: &mut Scope<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     if args.remaining() > 2 {
-        return Err(wrong_subcommand("restore"));
+        return Err(args.wrong_arguments());
     }
     let payload = args.next()?;
     let (mut flush, mut replace) = (false, false);

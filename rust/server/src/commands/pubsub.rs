@@ -5,7 +5,7 @@ use super::{Args, Command, Family, admin, container};
 use crate::effects::Published;
 use crate::pubsub::Kind;
 use crate::road::Admin;
-use forgekv_data::{Error, Result};
+use forgekv_data::Result;
 use forgekv_resp::Reply;
 
 /// Names that stand for no key.
@@ -224,10 +224,7 @@ fn list(ctx: &Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>, kind: K
         [] => None,
         [pattern] => Some(pattern),
         _ => {
-            return Err(Error::reply(format!(
-                "ERR unknown subcommand or wrong number of arguments for '{}'. Try PUBSUB HELP.",
-                if kind == Kind::Shard { "SHARDCHANNELS" } else { "CHANNELS" }
-            )));
+            return Err(args.wrong_arguments());
         }
     };
     let names = ctx.server.pubsub.names(kind, pattern);

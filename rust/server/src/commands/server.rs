@@ -234,6 +234,7 @@ fn info(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> 
             blocked: Some((server.waiting.clients() + server.pause.waiting()) as u64),
             blocking_keys: (blocking.0 as u64, blocking.1 as u64),
             paused: server.pause.waiting() as u64,
+            evicted: server.clients.evicted(),
             max_input_buffer: most(|c| c.input_bytes.load(Relaxed)),
             max_output_buffer: most(|c| c.output_bytes.load(Relaxed)),
             buffer_bytes: Some(clients.iter().map(|c| c.memory()).sum()),
@@ -301,16 +302,22 @@ fn config_set(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_
         .chunks_exact(2)
         .filter_map(|pair| Some((*pair.first()?, *pair.get(1)?)))
         .collect();
-    ctx.server.config.set(&pairs, ctx.server).map_err(Error::reply)?;
+    let is_local = ctx.session.client.is_local;
+    ctx.server.config.set(&pairs, is_local, ctx.server).map_err(Error::reply)?;
     reply.ok();
     Ok(())
 }
 
 fn config_rewrite(ctx: &mut Admin<'_, '_>, _: &mut Args<'_>, _: &mut Reply<'_>) -> Result<()> {
-    let config = ctx.server.config.clone();
-    let users = ctx.server.acl.lines_for(&config.current(), &ctx.server.table);
-    ctx.then = Some(work(move || config.rewrite(users)));
+    ctx.then = Some(rewrite_config(ctx.server, false));
     Ok(())
+}
+
+/// Writes the configuration file; with `all` even what is so by default.
+pub(super) fn rewrite_config(server: &Shared, all: bool) -> Then {
+    let config = server.config.clone();
+    let users = server.acl.lines_for(&config.current(), &server.table);
+    work(move || config.rewrite(users, all))
 }
 
 fn config_reset_stat(
@@ -319,6 +326,7 @@ fn config_reset_stat(
     reply: &mut Reply<'_>,
 ) -> Result<()> {
     ctx.server.stats.reset();
+    ctx.server.clients.reset_evicted();
     ctx.server.memory.reset(&*ctx.server.allocator);
     reply.ok();
     Ok(())
@@ -339,7 +347,7 @@ pub(super) fn work(
     }))
 }
 
-fn shutdown(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, _: &mut Reply<'_>) -> Result<()> {
+fn shutdown(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     let (mut save, mut no_save, mut abort) = (false, false, false);
     let (mut now, mut force) = (false, false);
     while !args.is_empty() {
@@ -362,8 +370,12 @@ fn shutdown(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, _: &mut Reply<'_>) -> 
         return Err(SYNTAX);
     }
     if abort {
-        // Nothing is waited for, so there is never one to abort.
-        return Err(Error::reply("ERR No shutdown in progress."));
+        if !ctx.server.abort_stop() {
+            return Err(Error::reply("ERR No shutdown in progress."));
+        }
+        tracing::info!("Shutdown manually aborted.");
+        reply.ok();
+        return Ok(());
     }
     let server = ctx.server.clone();
     ctx.then = Some(if save {

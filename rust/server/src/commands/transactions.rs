@@ -93,7 +93,9 @@ fn watch(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) ->
     for key in args.keys() {
         ctx.server.watches.watch(&ctx.server.interest, &mut ctx.session.watched, view, key)?;
     }
-    ctx.session.client.watched.store(ctx.session.watched.len() as u64, Relaxed);
+    let (client, watched) = (&ctx.session.client, &ctx.session.watched);
+    client.watched.store(watched.len() as u64, Relaxed);
+    client.watched_bytes.store(watched.bytes(), Relaxed);
     reply.ok();
     Ok(())
 }

@@ -76,7 +76,7 @@ choice! {
 }
 
 choice! {
-    /// `enable-debug-command`: who may use it.
+    /// `enable-debug-command`, `enable-protected-configs`: who may use it.
     Protection {
         /// Nobody.
         No = "no",
@@ -110,6 +110,20 @@ choice! {
 }
 
 choice! {
+    /// `oom-score-adj`: whether and how the system's score of this process is changed.
+    OomScoreAdj {
+        /// It stays.
+        No = "no",
+        /// As `relative`.
+        Yes = "yes",
+        /// The value is added.
+        Relative = "relative",
+        /// The value takes its place.
+        Absolute = "absolute",
+    }
+}
+
+choice! {
     /// `maxmemory-policy`.
     Policy {
         /// Least recently used keys that expire.
@@ -128,6 +142,17 @@ choice! {
         AllkeysRandom = "allkeys-random",
         /// Nothing is evicted.
         NoEviction = "noeviction",
+    }
+}
+
+impl Protection {
+    /// Whether a client may, which is on this machine or not.
+    pub fn allows(self, is_local: bool) -> bool {
+        match self {
+            Protection::Yes => true,
+            Protection::Local => is_local,
+            Protection::No => false,
+        }
     }
 }
 

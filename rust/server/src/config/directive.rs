@@ -22,12 +22,16 @@ pub enum Part {
     Memory,
     /// How many clients there may be.
     Clients,
+    /// What they may take together.
+    ClientMemory,
     /// What is logged.
     Logging,
     /// The password of the default user.
     Users,
     /// Certificates and keys.
     Tls,
+    /// How soon the system ends the process.
+    OomScore,
     /// How many keys are remembered for clients that are told of changes.
     Tracking,
 }
@@ -41,8 +45,12 @@ pub struct Inert(BTreeMap<&'static str, Vec<u8>>);
 pub(crate) enum Change {
     /// At start only.
     Fixed,
+    /// At start only; and who may not change what is protected is told that instead.
+    FixedProtected,
     /// By CONFIG SET.
     Free,
+    /// By CONFIG SET, if `enable-protected-configs` allows it.
+    Protected,
     /// By CONFIG SET, and a part of the server is told.
     Tell(Part),
 }

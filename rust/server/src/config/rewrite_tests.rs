@@ -21,7 +21,7 @@ fn after(text: &str, pairs: &[(&str, &str)]) -> String {
     let handle = Handle::new(read(path, text.as_bytes()), None);
     let pairs: Vec<(&[u8], &[u8])> =
         pairs.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
-    handle.set(&pairs, &Nobody).unwrap();
+    handle.set(&pairs, true, &Nobody).unwrap();
     let new = rewritten(path, text.as_bytes(), &handle.current()).unwrap();
     assert_eq!(read(path, &new), *handle.current());
     assert_eq!(rewritten(path, &new, &handle.current()).unwrap(), new, "rewriting twice");
@@ -114,7 +114,7 @@ fn the_file_is_replaced_whole_with_its_permissions() {
     std::os::unix::fs::symlink("real.conf", &link).unwrap();
 
     let handle = Handle::new(read(&link, b"requirepass old\n"), Some(link.clone()));
-    handle.set(&[(b"requirepass", b"new")], &Nobody).unwrap();
+    handle.set(&[(b"requirepass", b"new")], true, &Nobody).unwrap();
     handle.rewrite(Some(Vec::new())).unwrap();
     assert_eq!(fs::read_to_string(&real).unwrap(), "requirepass new\n");
     assert_eq!(fs::metadata(&real).unwrap().permissions().mode() & 0o777, 0o600);

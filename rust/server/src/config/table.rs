@@ -4,11 +4,13 @@
 //! What a row is, and the three sorts there are, is said in [`directive`](super::directive).
 
 use super::choice::{
-    ChannelsByDefault, ClientCertificates, LogLevel, Policy, Protection, Supervised, WalSyncMode,
+    ChannelsByDefault, ClientCertificates, LogLevel, OomScoreAdj, Policy, Protection, Supervised,
+    WalSyncMode,
 };
 use super::directive::{Change, Directive, Inert, Part, Role};
+use super::share::Share;
 use super::tls::{CipherSuites, TlsProtocols};
-use super::value::{Events, Kind, OutputLimits, Percentiles, Value};
+use super::value::{Events, Kind, OomScores, OutputLimits, Percentiles, Value};
 
 /// Whether two spellings name one directive: case does not matter, nor `_` for `-`.
 pub(crate) fn same_name(a: &[u8], b: &[u8]) -> bool {
@@ -71,7 +73,7 @@ macro_rules! directives {
     };
 }
 
-use Change::{Fixed, Free, Tell};
+use Change::{Fixed, FixedProtected, Free, Protected, Tell};
 use Kind::{
     Bool, Bytes, BytesOrPercent, Choice, Clamped, Flags, Int, Ints, Octal, Save, Secret, Text,
     Words,
@@ -153,7 +155,7 @@ directives! {
 
     // ---- Storage ----
     /// The directory that holds everything.
-    "dir" => dir: String = "./data".into(), Text, Fixed;
+    "dir" => dir: String = "./data".into(), Text, FixedProtected;
     /// How many databases SELECT can choose from.
     "databases" => databases: u32 = 16, Int(1, INT), Fixed;
     /// When a write is on stable storage.
@@ -163,6 +165,8 @@ directives! {
     "memtable_size_mb" => memtable_size_mb: u64 = 512, Int(1, 1 << 30), Tell(Part::Memory);
     /// All memory together, in bytes; 0: a share of what the machine or container has.
     "maxmemory" => maxmemory: u64 = 0, SIZE, Tell(Part::Memory);
+    /// What all clients may take together, in bytes or as a part of `maxmemory`; 0: no bound.
+    "maxmemory-clients" => maxmemory_clients: Share = Share::Bytes(0), BytesOrPercent, Tell(Part::ClientMemory);
     /// What may be evicted.
     "maxmemory-policy" => maxmemory_policy: Policy = Policy::NoEviction, Choice(Policy::NAMES), Free;
     /// For OBJECT FREQ under a policy that counts uses: how fast counts stop to rise.
@@ -180,7 +184,7 @@ directives! {
     /// Whether io_uring is tried for cold reads.
     "io_uring" => io_uring: bool = true, Bool, Fixed;
     /// The file that SAVE and BGSAVE write, in `dir`.
-    "dbfilename" => dbfilename: String = "dump.rdb".into(), Kind::FileName, Fixed;
+    "dbfilename" => dbfilename: String = "dump.rdb".into(), Kind::FileName, Protected;
     /// Whether strings in it are compressed.
     "rdbcompression" => rdbcompression: bool = true, Bool, Free;
     /// Whether it ends with a checksum.
@@ -204,6 +208,15 @@ directives! {
     /// Who may use DEBUG.
     "enable-debug-command" => enable_debug_command: Protection = Protection::No,
         Choice(Protection::NAMES), Fixed;
+    /// Who may change `dir` and `dbfilename` while the server runs.
+    "enable-protected-configs" => enable_protected_configs: Protection = Protection::No,
+        Choice(Protection::NAMES), Fixed;
+    /// Whether the system's score of processes that are ended when memory is short is changed.
+    "oom-score-adj" => oom_score_adj: OomScoreAdj = OomScoreAdj::No,
+        Choice(OomScoreAdj::NAMES), Tell(Part::OomScore);
+    /// By how much, or to what: of a server, a replica, a child process.
+    "oom-score-adj-values" => oom_score_adj_values: OomScores = OomScores([0, 200, 800]),
+        Ints(3, -2000, 2000), Tell(Part::OomScore);
     /// How often a second the server looks after itself.
     "hz" => hz: u32 = 10, Clamped(1, 500), Free;
     /// Milliseconds after which a script may be told to stop.
@@ -389,7 +402,6 @@ const OTHERS: &[Directive] = &[
     // ---- Inert: memory ----
     inert("maxmemory-samples", Int(1, INT), Free, "5", EVICTION),
     inert("maxmemory-eviction-tenacity", Int(0, 100), Free, "10", EVICTION),
-    inert("maxmemory-clients", BytesOrPercent, Free, "0", "client buffers are bounded by client-output-buffer-limit and client-query-buffer-limit"),
     inert("lazyfree-lazy-eviction", Bool, Free, "no", LAZY),
     inert("lazyfree-lazy-expire", Bool, Free, "no", LAZY),
     inert("lazyfree-lazy-server-del", Bool, Free, "no", LAZY),
@@ -417,8 +429,6 @@ const OTHERS: &[Directive] = &[
     inert("bio_cpulist", Text, Fixed, "", SYSTEM),
     inert("aof_rewrite_cpulist", Text, Fixed, "", SYSTEM),
     inert("bgsave_cpulist", Text, Fixed, "", SYSTEM),
-    inert("oom-score-adj", Choice(&["no", "yes", "relative", "absolute"]), Free, "no", SYSTEM),
-    inert("oom-score-adj-values", Ints(3, -2000, 2000), Free, "0 200 800", SYSTEM),
     inert("disable-thp", Bool, Fixed, "yes", SYSTEM),
     inert("socket-mark-id", Int(0, u32::MAX as i64), Fixed, "0", SYSTEM),
     inert("bind-source-addr", Text, Free, "", REPLICATION),
@@ -434,7 +444,6 @@ const OTHERS: &[Directive] = &[
     inert("use-exit-on-panic", Bool, Free, "no", CRASH),
     inert("ignore-warnings", Text, Free, "", CRASH),
     inert("propagation-error-behavior", Choice(&["ignore", "panic", "panic-on-replicas"]), Free, "ignore", REPLICATION),
-    inert("enable-protected-configs", Choice(Protection::NAMES), Fixed, "no", "protected directives can be set at start only"),
     inert("enable-module-command", Choice(Protection::NAMES), Fixed, "no", "modules do not exist here"),
     inert("hide-user-data-from-log", Bool, Free, "no", "values of clients are never logged"),
     inert("max-new-connections-per-cycle", Int(1, INT), Free, "10", "each worker accepts what waits"),

@@ -21,7 +21,7 @@ impl Apply for Recorder {
 fn set(handle: &Handle, server: &Recorder, words: &[&str]) -> Result<(), String> {
     let pairs: Vec<(&[u8], &[u8])> =
         words.chunks(2).map(|pair| (pair[0].as_bytes(), pair[1].as_bytes())).collect();
-    handle.set(&pairs, server)
+    handle.set(&pairs, true, server)
 }
 
 fn get(handle: &Handle, patterns: &[&str]) -> Vec<(String, String)> {

@@ -101,7 +101,7 @@ pub(super) trait Value {
     fn get(&self, kind: &Kind) -> Vec<u8>;
 }
 
-fn single<'a>(args: &[&'a [u8]]) -> Result<&'a [u8], String> {
+pub(super) fn single<'a>(args: &[&'a [u8]]) -> Result<&'a [u8], String> {
     match args {
         [one] => Ok(one),
         _ => Err("wrong number of arguments".into()),
@@ -302,7 +302,26 @@ fn ints(args: &[&[u8]], count: usize, min: i64, max: i64) -> Result<Vec<u8>, Str
     Ok(args.join(&b' '))
 }
 
-fn bytes_or_percent(arg: &[u8]) -> Result<Vec<u8>, String> {
+/// The values of `oom-score-adj-values`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OomScores(pub [i32; 3]);
+
+impl Value for OomScores {
+    fn set(&mut self, args: &[&[u8]], kind: &Kind) -> Result<(), String> {
+        // They are within bounds that an i32 holds.
+        kind.canonical(args)?;
+        for (score, arg) in self.0.iter_mut().zip(args) {
+            *score = parse_i64(arg).unwrap_or_default() as i32;
+        }
+        Ok(())
+    }
+
+    fn get(&self, _: &Kind) -> Vec<u8> {
+        self.0.map(|score| score.to_string()).join(" ").into_bytes()
+    }
+}
+
+pub(super) fn bytes_or_percent(arg: &[u8]) -> Result<Vec<u8>, String> {
     let wrong = || "argument must be a memory or percent value".to_owned();
     if let [number @ .., b'%'] = arg {
         let percent = parse_i64(number).filter(|p| *p >= 0).ok_or_else(wrong)?;

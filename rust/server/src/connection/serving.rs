@@ -4,13 +4,13 @@
 //! no buffer. Requests are parsed some at a time and memory is asked for all of their keys before the
 //! first of them runs, because waiting for memory is what a look-up costs.
 
-use super::Connection;
+use super::{Connection, MAX_UNREAD};
 use crate::commands::Flags;
 use crate::observe::{Executed, Source};
 use crate::road::{self, Known, Outcome, Settings, Turn, Words};
 use crate::session::{Replies, Session};
 use crate::table::KeyPlan;
-use crate::worker::{READ_BYTES, Scratch, Worker};
+use crate::worker::{KEPT_BYTES, READ_BYTES, Scratch, Worker};
 use forgekv_base::clock;
 use forgekv_data::{Key, Spot, Store};
 use forgekv_resp::{Args, Limits, Parser, ProtocolError, Status};
@@ -26,8 +26,6 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 const AHEAD: usize = 16;
 /// Commands of one connection before others get their turn.
 const TURN_COMMANDS: usize = 512;
-/// Answers that may pile up while the client does not read, before it is not read from either.
-const MAX_UNREAD: usize = 1 << 20;
 /// An incomplete request grows its buffer by no more than this at once.
 const MAX_GROWTH: usize = 4 << 20;
 
@@ -83,6 +81,8 @@ enum Stop {
     NoStore,
     /// The request at `start` waits for the end of a pause.
     Paused,
+    /// The client is closed, and gets no more answers.
+    Gone,
     /// The request at `start` cannot be answered at once; it ends at `end`.
     Put { outcome: Outcome, end: usize },
 }
@@ -148,8 +148,7 @@ impl Serving {
                 );
                 return false;
             }
-            let room = self.hint.clamp(READ_BYTES, self.input.len().clamp(READ_BYTES, MAX_GROWTH));
-            self.input.reserve(room);
+            self.make_room();
         }
         let n = poll_fn(|context| {
             let borrowed = self.input.capacity() == 0;
@@ -173,10 +172,29 @@ impl Serving {
         }
     }
 
+    /// Has room for more of an incomplete request: for the rest of a long string exactly that, where its
+    /// length says so; the more has come, the more is believed.
+    fn make_room(&mut self) {
+        let most = self.input.len().clamp(READ_BYTES, MAX_GROWTH);
+        let wanted = self.hint.clamp(1, most);
+        if self.input.capacity() - self.input.len() >= wanted {
+            return;
+        }
+        if self.parser.is_in_bulk(READ_BYTES) {
+            self.input.reserve_exact(wanted);
+        } else {
+            self.input.reserve(READ_BYTES);
+        }
+    }
+
     /// Executes every complete request; false when the connection is to be closed.
     async fn execute_all<R: AsyncRead + Unpin>(&mut self, socket: &mut R) -> bool {
         loop {
             let stop = self.drain();
+            if matches!(stop, Stop::Gone) || self.is_flooded() {
+                self.connection.kill();
+                return false;
+            }
             self.worker.queue(&self.connection);
             match stop {
                 Stop::Empty => {
@@ -188,7 +206,7 @@ impl Serving {
                     self.wait_for_reader().await;
                     tokio::task::yield_now().await;
                 }
-                Stop::Close => return false,
+                Stop::Close | Stop::Gone => return false,
                 Stop::NoStore => self.worker.wait_for_store().await,
                 Stop::Paused => {
                     let is_gone =
@@ -204,6 +222,9 @@ impl Serving {
                     self.worker.under_way.set(self.worker.under_way.get() - 1);
                     self.start = end;
                     self.parser = Parser::new();
+                    if self.is_flooded() {
+                        return false;
+                    }
                     self.worker.queue(&self.connection);
                     if !goes_on {
                         return false;
@@ -216,6 +237,16 @@ impl Serving {
         }
     }
 
+    /// Whether more answers are there than may be: then the client is closed, and gets none of them.
+    fn is_flooded(&self) -> bool {
+        let bytes = self.connection.output.borrow().len() as u64;
+        let is_flooded = bytes > self.connection.hard_limit(&self.worker.settings().config);
+        if is_flooded {
+            self.connection.close_for_output(bytes);
+        }
+        is_flooded
+    }
+
     /// Executes complete requests until one has to wait.
     fn drain(&mut self) -> Stop {
         let worker = self.worker.clone();
@@ -226,6 +257,13 @@ impl Serving {
         let client = self.session.client.clone();
         client.heard_ms.store(now_ms, Relaxed);
         client.input_bytes.store((self.input.len() - self.start) as u64, Relaxed);
+        client.argument_bytes.store(0, Relaxed);
+        let own = if self.input.capacity() > KEPT_BYTES { self.input.capacity() } else { 0 };
+        client.input_buffer.store(own as u64, Relaxed);
+        worker.server.count_memory(&client, &settings.config);
+        if client.is_closing.load(Relaxed) {
+            return Stop::Gone;
+        }
         let connection = self.connection.clone();
         let mut output = connection.output.borrow_mut();
         if output.capacity() == 0 {
@@ -237,6 +275,7 @@ impl Serving {
         let mut executed = 0;
         loop {
             let ahead = self.parse_ahead(&worker, store, &settings, slots);
+            let most = connection.hard_limit(&settings.config);
             for slot in slots.0.iter().take(ahead.parsed) {
                 let bytes = self.input.get(slot.begin..).unwrap_or_default();
                 let words: Words<'_> = slot.args.iter(bytes).collect();
@@ -283,6 +322,10 @@ impl Serving {
                         return Stop::Put { outcome, end: slot.end };
                     }
                 }
+                if output.len() as u64 > most {
+                    // What comes behind is not even run.
+                    return Stop::Yield;
+                }
             }
             executed += ahead.parsed;
             match ahead.end {
@@ -314,6 +357,7 @@ impl Serving {
         slots: &mut Slots,
     ) -> Ahead {
         let authenticated = !self.session.must_authenticate(&worker.server.acl);
+        self.session.client.is_anonymous.store(!authenticated, Relaxed);
         let limits = Limits { max_bulk_len: settings.config.proto_max_bulk_len, authenticated };
         // What a client may send changes when it authenticates.
         let most = if authenticated { AHEAD } else { 1 };
@@ -401,11 +445,19 @@ impl Serving {
             self.start = 0;
         }
         let client = &self.session.client;
-        client.input_bytes.store(self.input.len() as u64, Relaxed);
+        let arguments = self.parser.settled().min(self.input.len());
+        client.input_bytes.store((self.input.len() - arguments) as u64, Relaxed);
+        client.argument_bytes.store(arguments as u64, Relaxed);
+        client.input_buffer.store(self.input.capacity() as u64, Relaxed);
         client.input_room.store((self.input.capacity() - self.input.len()) as u64, Relaxed);
         let output = self.connection.output.borrow();
-        client.output_bytes.store(output.len() as u64, Relaxed);
+        if output.len() > KEPT_BYTES {
+            // Less than that leaves with the end of the turn, and from a buffer that the worker has lent.
+            client.output_bytes.store(output.len() as u64, Relaxed);
+        }
         client.output_room.store(output.capacity() as u64, Relaxed);
+        drop(output);
+        self.worker.server.count_memory(client, &self.worker.settings().config);
     }
 
     /// Slows a writer down while flushes and compactions do not keep up.
@@ -429,9 +481,10 @@ impl Serving {
     /// synced yet.
     async fn wait_for_reader(&self) {
         let connection = &self.connection;
+        let most = connection.most_unread(&self.worker.settings().config);
         while (connection.sending.get() || connection.queued.get())
             && !connection.is_killed.get()
-            && connection.output.borrow().len() > MAX_UNREAD
+            && connection.output.borrow().len() > most
         {
             connection.is_awaited.set(true);
             connection.sent.notified().await;

@@ -185,7 +185,7 @@ pub(super) const SECTIONS: &[Section] = &[
         ("sync_partial_err", |_| 0u64.into()),
         ("expired_keys", |s| s.totals.expired_keys.into()),
         ("evicted_keys", |_| 0u64.into()),
-        ("evicted_clients", |_| 0u64.into()),
+        ("evicted_clients", |s| s.clients.evicted.into()),
         ("total_eviction_exceeded_time", |_| 0u64.into()),
         ("current_eviction_exceeded_time", |_| 0u64.into()),
         ("keyspace_hits", |s| s.totals.keyspace_hits.into()),

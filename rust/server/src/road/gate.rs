@@ -3,7 +3,6 @@
 use super::Turn;
 use crate::acl::Context;
 use crate::commands::{Flags, Handler, args::wrong_number};
-use crate::config::{Config, Protection};
 use crate::session::Session;
 use crate::table::{Entry, Named};
 use std::borrow::Cow;
@@ -62,7 +61,7 @@ fn ask<'t>(
     match refusal(turn, session, entry, words) {
         None => Ok(entry),
         Some(refusal) => {
-            turn.stats.rejected(entry.id);
+            turn.stats.rejected(entry.known_as);
             if entry.flags.has(Flags::QUEUE) {
                 return Err(aborted_because(&refusal).into());
             }
@@ -83,7 +82,8 @@ fn refusal(
         return Some(wrong_number(&entry.name).into_bytes().into());
     }
     let config = &turn.settings.config;
-    if entry.flags.has(Flags::DEBUG) && !may_debug(config, session) {
+    let is_local = session.client.is_local;
+    if entry.flags.has(Flags::DEBUG) && !config.enable_debug_command.allows(is_local) {
         return Some(DEBUG_REFUSED.as_bytes().into());
     }
     if session.must_authenticate(&turn.server.acl) && !entry.flags.has(Flags::NO_AUTH) {
@@ -97,7 +97,8 @@ fn refusal(
         // At which keys SORT may look is asked when it runs.
         let is_queued = session.multi.is_some() && !entry.flags.has(Flags::UNQUEUED);
         if denied.reason().is_some() || !is_queued {
-            return Some(denied.reply(session.user.name(), &entry.name, context).into());
+            let name = turn.server.table.known_name(entry);
+            return Some(denied.reply(session.user.name(), name, context).into());
         }
     }
     if session.only_subscribes() && !entry.flags.has(Flags::SUBSCRIBER) {
@@ -129,14 +130,6 @@ fn only_subscribes(name: &str) -> String {
 const DEBUG_REFUSED: &str = "ERR DEBUG command not allowed. If the enable-debug-command option is \
      set to \"local\", you can run it from a local connection, otherwise you need to set this option \
      in the configuration file, and then restart the server.";
-
-fn may_debug(config: &Config, session: &Session) -> bool {
-    match config.enable_debug_command {
-        Protection::Yes => true,
-        Protection::Local => session.client.is_local,
-        Protection::No => false,
-    }
-}
 
 /// How much of a client's words an error repeats.
 const PREVIEW: usize = 128;

@@ -382,7 +382,7 @@ fn reply_mode(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_
 
 fn pause(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
     if args.remaining() > 2 {
-        return Err(subcommand_syntax("pause"));
+        return Err(args.wrong_arguments());
     }
     let mut timeout = args.clone();
     args.next()?;
@@ -400,12 +400,6 @@ fn pause(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) ->
     ctx.store.keep_expired_until(until_ms);
     reply.ok();
     Ok(())
-}
-
-fn subcommand_syntax(name: &str) -> Error {
-    Error::reply(format!(
-        "ERR unknown subcommand or wrong number of arguments for '{name}'. Try CLIENT HELP."
-    ))
 }
 
 fn unpause(ctx: &mut Admin<'_, '_>, _: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
@@ -426,8 +420,12 @@ fn switch(args: &mut Args<'_>) -> Result<bool> {
 }
 
 fn no_evict(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
-    ctx.session.client.no_evict.store(switch(args)?, Relaxed);
+    let stays = switch(args)?;
+    ctx.session.client.no_evict.store(stays, Relaxed);
     reply.ok();
+    if !stays {
+        ctx.server.count_memory(&ctx.session.client, &ctx.settings.config);
+    }
     Ok(())
 }
 
