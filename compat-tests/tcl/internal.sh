@@ -7,27 +7,30 @@
 #   tcl/internal.sh redis                the same with redis-server
 #
 # internal-skip.txt names tests that are left out, each with its reason; internal-expected.tsv says how
-# many must pass. The output of each unit is kept in target/compat/tcl/.
+# many must pass; internal.sed says what of them is read otherwise. The output of each unit is kept in
+# target/compat/tcl/. Two units run at a time (UNITS_AT_ONCE).
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
 work=${COMPAT_WORK:-$root/target/compat}
 who=${1:-forgekv}
 shift || true
+result=tcl-internal/$who expected=$here/internal-expected.tsv left_out=$here/internal-skip.txt
+source "$here/units.sh"
 units=("$@")
-[ ${#units[@]} -gt 0 ] || mapfile -t units < <(grep -v '^#' "$here/internal-expected.tsv" | cut -f1)
+[ ${#units[@]} -gt 0 ] || mapfile -t units < <(all_units)
 
-skip_all() {
-  echo "SKIPPED: Redis's Tcl tests in internal mode: $1"
-  echo "RESULT tcl-internal/$who passed=0 failed=0 skipped=1"
-  exit 0
-}
 source_tree=$("$here/source.sh" "$work/redis-source") || skip_all "the source of Redis 7.0.15 can't be had"
 mkdir -p "$work/tcl"
 tree=$(mktemp -d "$work/tcl/tree-XXXXXX")
 trap 'rm -rf "$tree"' EXIT
-cp -a "$source_tree/tests" "$source_tree/runtest" "$source_tree/src" "$tree/"
+mkdir "$tree/src"
+cp -a "$source_tree"/{tests,runtest} "$tree/"
+cp -a "$source_tree"/src/redis-{server,cli,benchmark,check-aof,check-rdb} "$tree/src/"
+# Tests that want a replica. Some have only the second tag, which is on no test of one server.
+tags="-needs:repl -large-memory"
 if [ "$who" != redis ]; then
+  tags="$tags -repl"
   sed -i -f "$here/internal.sed" "$tree"/tests/{unit,integration}/*.tcl
   # Redis 7.0 packs no sets but those of integers, and no lists, and its tests say so.
   # One thread, because they count on it that what was sent first is done first, on whatever connection.
@@ -41,38 +44,28 @@ END
   chmod +x "$tree/src/redis-server"
 fi
 
-# What the tags leave out: the second of them marks what needs a replica, but is on no test of one server.
-tags="-needs:repl -large-memory"
-[ "$who" = redis ] || tags="$tags -repl"
+log_of() { echo "$work/tcl/internal-$who-${1//\//-}.log"; }
 
-total_ok=0 total_err=0 total_skip=0 wrong=0
-printf '%-22s %7s %7s %8s %9s %7s\n' unit passed failed skipped expected Redis
-for unit in "${units[@]}"; do
-  log=$work/tcl/internal-$who-${unit//\//-}.log
-  skip=$tree/skip
-  : >"$skip"
-  [ "$who" = redis ] ||
-    awk -F'\t' -v unit="$unit" '$1 == unit {print $2}' "$here/internal-skip.txt" >"$skip"
-  port=$((21000 + RANDOM % 9000))
-  (cd "$tree" && TERM=dumb timeout 600 ./runtest --single "$unit" --timeout ${TCL_TIMEOUT:-120} --baseport $port \
-    --portcount 200 --durable --tags "$tags" --skipfile "$skip") >"$log" 2>&1 ||
+# run_unit UNIT PORT: in a copy of the tests of its own, since the suite clears its directory at the end.
+run_unit() {
+  local own log
+  own=$(mktemp -d "$tree-XXXXXX")
+  log=$(log_of "$1")
+  cp -a "$tree/." "$own/"
+  leave_out "$1" "$own/skip"
+  (cd "$own" && TERM=dumb timeout 600 ./runtest --single "$1" --timeout "${TCL_TIMEOUT:-120}" \
+    --baseport "$2" --portcount 200 --durable --tags "$tags" --skipfile "$own/skip") >"$log" 2>&1 ||
     echo "runtest ended with an error" >>"$log"
-  sed -i 's/\x1b\[[0-9;]*m//g' "$log"
-  ok=$(grep -c '^\[ok\]' "$log")
-  err=$(grep -cE '^\[(err|exception|TIMEOUT)\]' "$log")
-  left=$(grep -c '^\[skip\]' "$log")
-  IFS=$'\t' read -r _ redis least < <(grep -P "^$unit\t" "$here/internal-expected.tsv" || echo -e "$unit\t-\t0")
-  mark=
-  [ "$who" = redis ] && least=$redis
-  if [ "$err" -gt 0 ] || [ "$ok" -lt "${least/-/0}" ]; then
-    mark='  <-- wrong'
-    wrong=$((wrong + 1))
-  fi
-  printf '%-22s %7d %7d %8d %9s %7s%s\n' "$unit" "$ok" "$err" "$left" "$least" "$redis" "$mark"
-  grep -E '^\[(err|exception|TIMEOUT)\]' "$log" | sed 's/^/    /' | cut -c1-200
-  total_ok=$((total_ok + ok)) total_err=$((total_err + err)) total_skip=$((total_skip + left))
+  rm -rf "$own"
+}
+
+port=$((21000 + RANDOM % 2000))
+for unit in "${units[@]}"; do
+  while [ "$(jobs -rp | wc -l)" -ge "${UNITS_AT_ONCE:-2}" ]; do wait -n; done
+  port=$((port + 300))
+  run_unit "$unit" "$port" &
 done
-[ "$who" = redis ] || { echo "left out:" && awk -F'\t' '!/^#/ && NF >= 3 {print "  " $1 ": " $2 " (" $3 ")"}' "$here/internal-skip.txt"; }
-[ "$wrong" -gt 0 ] && [ "$total_err" -eq 0 ] && total_err=$wrong
-echo "RESULT tcl-internal/$who passed=$total_ok failed=$total_err skipped=$total_skip"
-[ "$wrong" -eq 0 ]
+wait
+heading
+for unit in "${units[@]}"; do count "$unit" "$(log_of "$unit")"; done
+finish

@@ -14,19 +14,15 @@ work=${COMPAT_WORK:-$root/target/compat}
 source "$here/../server.sh"
 who=${1:-forgekv}
 shift || true
+result=tcl/$who expected=$here/expected.tsv left_out=$here/skip.txt
+source "$here/units.sh"
 units=("$@")
-[ ${#units[@]} -gt 0 ] || mapfile -t units < <(grep -v '^#' "$here/expected.tsv" | cut -f1)
+[ ${#units[@]} -gt 0 ] || mapfile -t units < <(all_units)
 
-skip_all() {
-  echo "SKIPPED: Redis's Tcl tests: $1"
-  echo "RESULT tcl/$who passed=0 failed=0 skipped=1"
-  exit 0
-}
 tree=$("$here/source.sh" "$work/redis-source") || skip_all "the source of Redis 7.0.15 can't be had"
 
 mkdir -p "$work/tcl"
-total_ok=0 total_err=0 total_skip=0 wrong=0
-printf '%-22s %7s %7s %8s %9s %7s\n' unit passed failed skipped expected Redis
+heading
 for unit in "${units[@]}"; do
   name=${unit//\//-}
   log=$work/tcl/$who-$name.log
@@ -42,11 +38,7 @@ for unit in "${units[@]}"; do
     echo "[err]: the server did not start" >>"$log"
   else
     skip=$server_dir/skip
-    if [ "$who" = redis ]; then
-      : >"$skip"
-    else
-      awk -F'\t' -v unit="$unit" '$1 == unit {print $2}' "$here/skip.txt" >"$skip"
-    fi
+    leave_out "$unit" "$skip"
     # The suite's tags leave out what an external server can't do.
     (cd "$tree" && TERM=dumb timeout 600 ./runtest --host 127.0.0.1 --port "$port" --single "$unit" \
       --timeout 90 --baseport $((21000 + RANDOM % 9000)) --portcount 200 --durable \
@@ -55,22 +47,6 @@ for unit in "${units[@]}"; do
     kill -0 "$server" 2>/dev/null || echo "[err]: the server is gone" >>"$log"
     stop_server
   fi
-  sed -i 's/\x1b\[[0-9;]*m//g' "$log"
-  ok=$(grep -c '^\[ok\]' "$log")
-  err=$(grep -cE '^\[(err|exception|TIMEOUT)\]' "$log")
-  left=$(grep -c '^\[skip\]' "$log")
-  IFS=$'\t' read -r _ redis least < <(grep -P "^$unit\t" "$here/expected.tsv" || echo -e "$unit\t-\t0")
-  mark=
-  [ "$who" = redis ] && least=$redis
-  if [ "$err" -gt 0 ] || [ "$ok" -lt "${least/-/0}" ]; then
-    mark='  <-- wrong'
-    wrong=$((wrong + 1))
-  fi
-  printf '%-22s %7d %7d %8d %9s %7s%s\n' "$unit" "$ok" "$err" "$left" "$least" "$redis" "$mark"
-  grep -E '^\[(err|exception|TIMEOUT)\]' "$log" | sed 's/^/    /' | cut -c1-200
-  total_ok=$((total_ok + ok)) total_err=$((total_err + err)) total_skip=$((total_skip + left))
+  count "$unit" "$log"
 done
-[ "$who" = redis ] || { echo "left out:" && awk -F'\t' '!/^#/ && NF >= 3 {print "  " $1 ": " $2 " (" $3 ")"}' "$here/skip.txt"; }
-[ "$wrong" -gt 0 ] && [ "$total_err" -eq 0 ] && total_err=$wrong
-echo "RESULT tcl/$who passed=$total_ok failed=$total_err skipped=$total_skip"
-[ "$wrong" -eq 0 ]
+finish

@@ -80,6 +80,9 @@ fn unnamed(text: &[u8], config: &Config) -> Vec<u8> {
         named.filter_map(|name| table::find(&name)).map(|row| row.name).collect();
     let is_written = |row: &&Directive| matches!(row.role, Role::Live { .. } | Role::Inert { .. });
     let mut lines = Vec::new();
+    if text.last().is_some_and(|byte| *byte != b'\n') {
+        lines.push(b'\n');
+    }
     for row in table::rows().filter(is_written).filter(|row| !named.contains(row.name)) {
         lines.extend(line(row, row.name.as_bytes(), config));
         lines.push(b'\n');

@@ -53,6 +53,21 @@ fn only_what_differs_changes() {
 }
 
 #[test]
+fn all_directives_are_named_if_that_is_asked_for() {
+    let path = Path::new("/nowhere/a.conf");
+    let text = b"port 7000\nhash_max_ziplist_entries 5";
+    let config = read(path, text);
+    let mut all = text.to_vec();
+    all.extend(unnamed(text, &config));
+    assert_eq!(read(path, &all), config);
+    let all = String::from_utf8(all).unwrap();
+    assert!(all.contains("\nhz 10\n") && all.contains("\ntimeout 0\n"), "{all}");
+    assert_eq!(all.matches("port 7000").count(), 1);
+    assert!(!all.contains("hash-max-listpack-entries"));
+    assert!(unnamed(all.as_bytes(), &config).is_empty());
+}
+
+#[test]
 fn directives_on_several_lines_become_one() {
     let text = "save 60 1\nport 1\nsave 30 2\n";
     assert_eq!(after(text, &[("save", "10 5")]), "save 10 5\nport 1\n");
@@ -115,7 +130,7 @@ fn the_file_is_replaced_whole_with_its_permissions() {
 
     let handle = Handle::new(read(&link, b"requirepass old\n"), Some(link.clone()));
     handle.set(&[(b"requirepass", b"new")], true, &Nobody).unwrap();
-    handle.rewrite(Some(Vec::new())).unwrap();
+    handle.rewrite(Some(Vec::new()), false).unwrap();
     assert_eq!(fs::read_to_string(&real).unwrap(), "requirepass new\n");
     assert_eq!(fs::metadata(&real).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(fs::metadata(&real).unwrap().uid() == 65534, given);
@@ -123,7 +138,7 @@ fn the_file_is_replaced_whole_with_its_permissions() {
     assert_eq!(fs::read_dir(&dir).unwrap().count(), 2, "nothing is left behind");
 
     fs::remove_dir_all(&dir).unwrap();
-    let error = handle.rewrite(None).unwrap_err();
+    let error = handle.rewrite(None, false).unwrap_err();
     assert!(error.starts_with("ERR Rewriting config file: "), "{error}");
 }
 

@@ -330,6 +330,8 @@ const MIN_REPLICAS: &str = "replication is not supported, so no write could ever
                             it to 0";
 const TLS_NEEDED: &str = "replication and cluster are not supported: remove the line";
 const CLUSTER_NEEDED: &str = "cluster mode is not supported: set it to no";
+const LUA_NEEDED: &str = "setfenv, getfenv and newproxy lead out of the fence of scripts and are not \
+                          supported: set it to no";
 const MODULE_NEEDED: &str = "modules are not supported: commands that they add would be missing; \
                              remove the line";
 
@@ -374,6 +376,7 @@ const OTHERS: &[Directive] = &[
     refused("min-replicas-to-write", Int(0, INT), Free, Some("0"), MIN_REPLICAS)
         .or(&["min-slaves-to-write"]),
     refused("cluster-enabled", Bool, Fixed, Some("no"), CLUSTER_NEEDED),
+    refused("lua-enable-deprecated-api", Bool, Fixed, Some("no"), LUA_NEEDED),
     refused("loadmodule", Words, Fixed, None, MODULE_NEEDED),
     refused("loadmodule-ex", Words, Fixed, None, MODULE_NEEDED),
     // ---- Inert: snapshots and the append-only file ----

@@ -86,7 +86,7 @@ fn errors_are_those_of_redis() {
     }
     assert_eq!(*handle.current(), Config::default());
     assert!(server.told.borrow().is_empty());
-    let refusal = handle.rewrite(None).unwrap_err();
+    let refusal = handle.rewrite(None, false).unwrap_err();
     assert_eq!(refusal, "ERR The server is running without a config file");
 }
 

@@ -22,7 +22,9 @@ pub(super) fn populate(
     let count = args.int_in(0, i64::MAX, wrong)? as u64;
     let prefix = if args.is_empty() { b"key" } else { args.next()? }.to_vec();
     let size = if args.is_empty() { 0 } else { args.int_in(0, SIZE_MAX, wrong)? } as usize;
-    args.end()?;
+    if !args.is_empty() {
+        return Err(args.wrong_arguments());
+    }
     let (server, session) = (ctx.server.clone(), ctx.session.stand_in());
     ctx.then = Some(crate::commands::server::work(move || {
         let mut session = session;
