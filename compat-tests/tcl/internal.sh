@@ -56,6 +56,10 @@ run_unit() {
   (cd "$own" && TERM=dumb timeout 600 ./runtest --single "$1" --timeout "${TCL_TIMEOUT:-120}" \
     --baseport "$2" --portcount 200 --durable --tags "$tags" --skipfile "$own/skip") >"$log" 2>&1 ||
     echo "runtest ended with an error" >>"$log"
+  # A test that ran out of time may have left servers; they are in its directory.
+  for process in /proc/[0-9]*; do
+    case $(readlink "$process/cwd") in "$own"*) kill -9 "${process#/proc/}" ;; esac
+  done 2>/dev/null
   rm -rf "$own"
 }
 

@@ -20,6 +20,7 @@ use std::time::Duration;
 use tokio::net::{TcpStream, UnixStream, tcp, unix};
 use tokio::sync::Notify;
 
+mod account;
 mod finish;
 mod serving;
 

@@ -1,7 +1,8 @@
 //! Requests that cannot be answered at once: their data is on disk, a shard is held, they are long, or they
 //! wait for a key.
 
-use super::serving::{Request, Serving, account, silence};
+use super::account::{Request, account, silence};
+use super::serving::Serving;
 use crate::road::{
     self, Again, Blocked, Done, Ended, Job, Outcome, Pending, Settings, Then, Turn, Words,
 };

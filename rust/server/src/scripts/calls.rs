@@ -243,7 +243,7 @@ impl Host for Calls<'_, '_, '_> {
         };
         if let Some(refusal) = self.refusal(entry, words) {
             Reply::new(reply, Proto::Resp2).error(&refusal);
-            self.scope.session.nested.push(Nested::rejected(entry.id, reply));
+            self.scope.session.nested.push(Nested::rejected(entry.known_as, reply));
             return Ok(Called);
         }
         self.run(entry, words, resp3, reply)
