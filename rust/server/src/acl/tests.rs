@@ -239,7 +239,7 @@ fn what_cannot_be_taken() {
         ("%~a", "Syntax error"),
         ("%RR~a", "Syntax error"),
         ("%X~a", "Syntax error"),
-        ("%R", "Syntax error"),
+        ("%", "Syntax error"),
         ("nonsense", "Syntax error"),
         ("(nonsense)", "Syntax error"),
         ("(on)", "Syntax error"),
@@ -350,7 +350,7 @@ fn a_file_of_users() {
     assert!(bob.may_all() && !acl.is_open());
     // A mistake anywhere changes nothing.
     for (bad, why) in [
-        ("user bob on\nuser bob off\n", "defined multiple times on line 2"),
+        ("user bob on\nuser bob off\n", "Duplicate user 'bob' found on line 2"),
         ("usr bob\n", "users.acl:1: line should start with user keyword"),
         ("user\n", "should start with user keyword"),
         ("user bob +nosuch\n", "applying operation '+nosuch': Unknown command"),

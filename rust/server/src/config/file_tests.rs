@@ -98,12 +98,7 @@ fn a_shipped_file_starts_the_server() {
     assert_eq!(warnings.len(), 3, "{warnings:#?}");
     assert!(warnings[0].contains("'appendonly no' has no effect: the log is"));
     assert!(warnings[1].starts_with("/etc/a.conf:9: 'daemonize yes' has no effect: the server"));
-    for name in [
-        "stop-writes-on-bgsave-error",
-        "lazyfree-lazy-eviction",
-        "oom-score-adj-values",
-        "dynamic-hz",
-    ] {
+    for name in ["stop-writes-on-bgsave-error", "lazyfree-lazy-eviction", "dynamic-hz"] {
         assert!(warnings[2].contains(name), "{name}");
     }
 }

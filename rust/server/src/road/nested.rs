@@ -92,7 +92,13 @@ impl Scope<'_, '_> {
             let source = self.source;
             KeptCommand { words: owned(words), db, source }
         });
-        self.session.nested.push(Nested { command: entry.known_as, nanos, error, kept, rejected: false });
+        self.session.nested.push(Nested {
+            command: entry.known_as,
+            nanos,
+            error,
+            kept,
+            rejected: false,
+        });
         Ok(())
     }
 
