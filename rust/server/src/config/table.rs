@@ -376,7 +376,7 @@ const OTHERS: &[Directive] = &[
     refused("min-replicas-to-write", Int(0, INT), Free, Some("0"), MIN_REPLICAS)
         .or(&["min-slaves-to-write"]),
     refused("cluster-enabled", Bool, Fixed, Some("no"), CLUSTER_NEEDED),
-    refused("lua-enable-deprecated-api", Bool, Fixed, Some("no"), LUA_NEEDED),
+    refused("lua-enable-deprecated-api", Bool, Free, Some("no"), LUA_NEEDED),
     refused("loadmodule", Words, Fixed, None, MODULE_NEEDED),
     refused("loadmodule-ex", Words, Fixed, None, MODULE_NEEDED),
     // ---- Inert: snapshots and the append-only file ----
