@@ -14,7 +14,6 @@ use forgekv_engine::{Batch, Error as EngineError, Loads, ShardSet};
 use parking_lot::{Condvar, Mutex};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
 use std::time::Duration;
 

@@ -25,8 +25,6 @@ pub(super) const DEBUG: Command = admin("DEBUG", unknown, "[subcommand [arg ...]
         hidden("SLEEP", sleep, "seconds:double").about("Lets time pass before the answer."),
         hidden("SET-ACTIVE-EXPIRE", set_active_expire, "value:integer")
             .about("Stops (0) or lets run (1) the cycle that removes expired keys."),
-        hidden("PAUSE-CRON", pause_cron, "value:integer")
-            .about("Stops (1) or lets run (0) what the server does now and then."),
         hidden("SET-DISABLE-DENY-SCRIPTS", set_disable_deny_scripts, "value:integer")
             .about("Lets scripts call (1) what they may not otherwise (0)."),
         hidden("RELOAD", reload, "[NOSAVE] [NOFLUSH] [MERGE]")
@@ -93,12 +91,6 @@ fn set_active_expire(
     reply: &mut Reply<'_>,
 ) -> Result<()> {
     ctx.store.set_active_expiry(args.int()? != 0);
-    reply.ok();
-    Ok(())
-}
-
-fn pause_cron(ctx: &mut Admin<'_, '_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Result<()> {
-    ctx.server.housekeeping_rests.store(args.int()? != 0, Relaxed);
     reply.ok();
     Ok(())
 }
