@@ -5,17 +5,22 @@
 //! oftener than it was. It is not kept on disk: what was not used since the start counts as used at the start.
 //!
 //! ```text
-//! slot: u64 = | Unix seconds of the last use (56 bits) | count (8 bits) |      0: not used yet
+//! slot: u32 = | seconds of the last use (24 bits) | count (8 bits) |      0: not used yet
 //! ```
+//!
+//! The clock of 24 bits comes round after 194 days, as Redis's does. All slots together are small enough to stay in
+//! a processor's own cache: every command looks at one.
 //!
 //! The count is a logarithmic one, as Redis keeps it: the larger it is, the less likely a use is to raise it, and
 //! it falls with the time between uses.
 
 use crate::place::Key;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
-/// 2 MiB of slots.
-const SLOT_BITS: u32 = 18;
+/// 512 KiB of slots.
+const SLOT_BITS: u32 = 17;
+/// What the clock shows.
+const CLOCK: u64 = (1 << 24) - 1;
 /// The count of a key that was used once.
 const INITIAL: u8 = 5;
 /// An odd number near 2^64 divided by the golden ratio: spreads neighbours over all slots.
@@ -47,20 +52,29 @@ impl Lfu {
 /// The slots.
 #[derive(Debug)]
 pub(crate) struct Uses {
-    slots: Box<[AtomicU64]>,
+    slots: Box<[AtomicU32]>,
     /// Unix seconds of the first use of all; 0: none yet.
     since_s: AtomicU64,
 }
 
+fn packed(at_s: u64, count: u8) -> u32 {
+    ((at_s & CLOCK) as u32) << 8 | u32::from(count)
+}
+
+/// Seconds from the time in a slot until now.
+fn since(slot: u32, now_s: u64) -> u64 {
+    now_s.wrapping_sub(u64::from(slot >> 8)) & CLOCK
+}
+
 impl Default for Uses {
     fn default() -> Uses {
-        let slots = (0..1 << SLOT_BITS).map(|_| AtomicU64::new(0)).collect();
+        let slots = (0..1 << SLOT_BITS).map(|_| AtomicU32::new(0)).collect();
         Uses { slots, since_s: AtomicU64::new(0) }
     }
 }
 
 impl Uses {
-    fn slot(&self, db: u32, key: Key<'_>) -> Option<&AtomicU64> {
+    fn slot(&self, db: u32, key: Key<'_>) -> Option<&AtomicU32> {
         let mixed = key.place.wrapping_add(u64::from(db)).wrapping_mul(SPREAD);
         self.slots.get((mixed >> (64 - SLOT_BITS)) as usize)
     }
@@ -72,41 +86,43 @@ impl Uses {
         let was = slot.load(Relaxed);
         if was == 0 {
             let _known = self.since_s.compare_exchange(0, now_s, Relaxed, Relaxed);
-            slot.store(now_s << 8 | u64::from(INITIAL), Relaxed);
+            slot.store(packed(now_s, INITIAL), Relaxed);
             return;
         }
-        let (at_s, mut count) = (was >> 8, was as u8);
+        let (idle_s, mut count) = (since(was, now_s), was as u8);
         if let Some(lfu) = lfu {
-            let fallen = lfu.fallen(count, now_s.saturating_sub(at_s));
+            let fallen = lfu.fallen(count, idle_s);
             count = lfu.risen(fallen, (seed ^ key.place).wrapping_mul(SPREAD) >> 16);
-        } else if at_s == now_s {
+        } else if idle_s == 0 {
             return;
         }
-        slot.store(now_s << 8 | u64::from(count), Relaxed);
+        slot.store(packed(now_s, count), Relaxed);
     }
 
     /// Makes the key look as if it had been used so long ago, so often.
     pub(crate) fn set(&self, db: u32, key: Key<'_>, now_s: u64, idle_s: u64, count: Option<u8>) {
         if let Some(slot) = self.slot(db, key) {
             let at_s = now_s.saturating_sub(idle_s);
-            slot.store(at_s << 8 | u64::from(count.unwrap_or(INITIAL)), Relaxed);
+            slot.store(packed(at_s, count.unwrap_or(INITIAL)), Relaxed);
         }
     }
 
     /// Seconds since the last use.
     pub(crate) fn idle_s(&self, db: u32, key: Key<'_>, now_s: u64) -> u64 {
-        let used_s = self.slot(db, key).map_or(0, |slot| slot.load(Relaxed)) >> 8;
-        let at_s = if used_s == 0 { self.since_s.load(Relaxed) } else { used_s };
-        if at_s == 0 { 0 } else { now_s.saturating_sub(at_s) }
+        match (self.slot(db, key).map(|slot| slot.load(Relaxed)), self.since_s.load(Relaxed)) {
+            (None | Some(0), 0) => 0,
+            (None | Some(0), since_s) => now_s.saturating_sub(since_s),
+            (Some(slot), _) => since(slot, now_s),
+        }
     }
 
     /// The count, as it has fallen until now.
     pub(crate) fn count(&self, db: u32, key: Key<'_>, now_s: u64, lfu: Lfu) -> u8 {
         let was = match self.slot(db, key).map(|slot| slot.load(Relaxed)) {
-            None | Some(0) => self.since_s.load(Relaxed) << 8 | u64::from(INITIAL),
+            None | Some(0) => packed(self.since_s.load(Relaxed), INITIAL),
             Some(was) => was,
         };
-        lfu.fallen(was as u8, now_s.saturating_sub(was >> 8))
+        lfu.fallen(was as u8, since(was, now_s))
     }
 }
 
