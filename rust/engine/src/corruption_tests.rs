@@ -247,7 +247,10 @@ fn try_all(left: Left, places: usize) {
             if rng.below(6) == 0 {
                 let disk = base.disk.fork();
                 let mut torn = bytes.clone();
-                let end = (at + 512).min(torn.len());
+                // Zeros from the last frame on are what a torn write leaves: where the log was closed, the
+                // frame that says so (28 bytes, the last ones zeros) stays.
+                let last = if left == Left::Closed { used.saturating_sub(28) } else { torn.len() };
+                let end = (at + 512).min(last).max(at);
                 torn[at..end].fill(0);
                 disk.put(&path, &torn);
                 let what = format!("{left:?}: {} zeroed from {at} on", path.display());
