@@ -47,7 +47,7 @@ fn a_file_of_users_is_read_and_written() -> Result<()> {
     assert!(kim.closes());
     // A mistake changes nothing.
     std::fs::write(&file, "user bob on >pw allkeys +@all\nuser bob off\n")?;
-    assert!(ask(&mut admin, "ACL LOAD")?.contains("defined multiple times on line 2"));
+    assert!(ask(&mut admin, "ACL LOAD")?.contains("Duplicate user 'bob' found on line 2"));
     assert!(ask(&mut bob, "SET d:1 x")?.contains("NOPERM"));
     // Users with a file of their own are not written into the configuration, but to their file.
     assert_eq!(ask(&mut admin, "ACL SAVE")?, "OK");
