@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn it_purges_and_reports() {
-        drop(std::hint::black_box(vec![1u8; 64 << 20]));
+        drop(std::hint::black_box(vec![1u8; 4 << 20]));
         Jemalloc.purge().unwrap();
         Jemalloc.keep_freed(5000).unwrap();
         // SAFETY: as in `keep_freed`.
