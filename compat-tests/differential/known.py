@@ -29,6 +29,8 @@ RULES = [
     # 7.2 looks at the arguments also when there is no key.
     (b"BITCOUNT", rb"ERR (value is not an integer|syntax error)", rb"^0$|WRONGTYPE"),
     (b"BITPOS", rb"ERR (value is not an integer|syntax error|The bit argument)", rb"^(0|-1)$|WRONGTYPE"),
+    # Of two wrong arguments the first one is told; Redis looks at the unit before the end.
+    (b"BITPOS", rb"ERR value is not an integer", rb"ERR syntax error"),
     # 7.2 has WITHSCORE.
     (b"ZRANK", rb"ERR syntax error", rb"ERR wrong number of arguments"),
     (b"ZREVRANK", rb"ERR syntax error", rb"ERR wrong number of arguments"),
@@ -59,6 +61,9 @@ def parts(words, ours):
 def excused(words, ours, theirs):
     """Whether a difference is one of those above."""
     name, a, b = words[0], repr(ours).encode(), repr(theirs).encode()
+    # Redis compares as C does, up to the first zero byte: what is equal by that comes in any order.
+    if name in (b"SORT", b"SORT_RO") and b"ALPHA" in words and b"\\x00" in a + b:
+        return True
     return any(
         (command in (None, name)) and re.search(one, a) and re.search(other, b) for command, one, other in RULES
     )

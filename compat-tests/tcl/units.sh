@@ -24,6 +24,9 @@ leave_out() {
 
 heading() { printf '%-26s %7s %7s %8s %9s %7s\n' unit passed failed skipped expected Redis; }
 
+# has_failed LOG: whether a test did.
+has_failed() { sed 's/\x1b\[[0-9;]*m//g' "$1" | grep -aqE '^\[(err|exception|TIMEOUT)\]'; }
+
 # count UNIT LOG: reads what the tests printed, and prints the unit's row.
 count() {
   local unit=$1 log=$2 ok err left redis least mark=
