@@ -37,6 +37,12 @@ fn small_log() -> Small {
     let synced = log.synced();
     assert!(synced > 4096);
     disk.kill();
+    drop(log);
+    // On a busy machine the thread that prepares segments may be one ahead: what is done to the second one is
+    // meant for the newest.
+    if disk.bytes(&segment(3)).is_ok() {
+        return small_log();
+    }
     Small { disk, all, writes, synced }
 }
 
