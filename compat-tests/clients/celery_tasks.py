@@ -15,7 +15,10 @@ port = int(os.environ.get("CELERY_TASKS_PORT") or sys.argv[1])
 url = f"redis://127.0.0.1:{port}"
 app = Celery("celery_tasks", broker=f"{url}/1", backend=f"{url}/2", set_as_current=True)
 app.conf.update(
-    broker_transport_options={"visibility_timeout": 3, "priority_steps": [0, 5, 9], "queue_order_strategy": "priority"},
+    # Tasks of dead workers are looked for every second, and a worker that dies while it looks (it holds a lock,
+    # by default for five minutes) does not keep the others from it for long.
+    broker_transport_options={"visibility_timeout": 3, "unacked_restore_interval": 1, "unacked_restore_throttle": 1,
+                              "unacked_mutex_expire": 5, "priority_steps": [0, 5, 9], "queue_order_strategy": "priority"},
     broker_connection_retry_on_startup=True,
     result_expires=60,
     task_acks_late=True,

@@ -61,6 +61,15 @@ pub enum Touched {
     },
     /// All of a logical database was changed: emptied, or put in another's place.
     Database(u32),
+    /// Those who wait for a key have to look again, though its value counts as unchanged.
+    Ready {
+        /// The logical database.
+        db: u32,
+        /// The key.
+        name: Vec<u8>,
+        /// The key's shard.
+        shard: u8,
+    },
 }
 
 /// A moment in a command, to which [`Write::roll_back`] goes back.
@@ -307,6 +316,10 @@ impl<'e> Read<'e> {
         if class != event_class::MISS {
             self.touch(key);
         }
+        self.tell(class, name, key);
+    }
+
+    fn tell(&mut self, class: u32, name: &'static str, key: Key<'_>) {
         if self.listens(class) {
             let db = self.around.db;
             self.events.push(Event { class, name, db, key: key.name.to_vec() });
@@ -659,6 +672,22 @@ impl<'e> Write<'e> {
     pub fn event(&mut self, class: u32, name: &'static str, key: Key<'_>) {
         self.0.changes += 1;
         self.0.notify(class, name, key);
+    }
+
+    /// As [`event`](Self::event), of what stands beside a value, as a stream's groups do: as in Redis, neither
+    /// WATCH nor CLIENT TRACKING takes that for a change of the key.
+    pub(crate) fn event_beside(&mut self, class: u32, name: &'static str, key: Key<'_>) {
+        self.0.changes += 1;
+        self.0.tell(class, name, key);
+    }
+
+    /// Those who wait for a key look again after the commit.
+    pub(crate) fn wake(&mut self, key: Key<'_>) {
+        let shard = key.shard();
+        if self.0.around.interest.contains(shard) {
+            let (db, name) = (self.0.around.db, key.name.to_vec());
+            self.0.touched.push(Touched::Ready { db, name, shard });
+        }
     }
 
     /// Notes that all of a logical database has changed.

@@ -10,18 +10,17 @@
 use crate::SHARDS;
 use crate::background::{Background, Below};
 use crate::batch::{self, Batch, Logged};
-use crate::demand::divide;
 use crate::disk::Disk;
 use crate::error::{Error, Result};
-use crate::fill::{self, Fill};
 use crate::guard::{Guard, Held, Loads, ShardSet};
 use crate::loader::{self, Loader, Loading};
 use crate::log::{Log, LogOptions, LogStart, Recovery};
 use crate::manifest::{Edit, Manifest};
+use crate::memory::shares;
 use crate::memtable::Counts;
 use crate::options::{Options, SyncMode};
 use crate::schema::{Mark, Schema};
-use crate::shard::{Reads, Shard, ShardFigures, State};
+use crate::shard::{Reads, Shard, ShardFigures};
 use crate::table::Table;
 use crate::version::{Version, remove_orphans};
 use parking_lot::Mutex;
@@ -30,13 +29,6 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Poll, Waker};
-
-/// An active memtable is counted each time it has grown by this part of what memtables may take.
-const COUNT_STEPS: usize = 2048;
-/// Lines that the eviction clock of a shard passes at most each time the budget is shared anew.
-const SHARE_STEPS: usize = 4096;
-/// The caches never get less, in bytes.
-const CACHES_MIN: u64 = 4 << 20;
 
 const PATCH_MISFIT: &str = "a patch in the log does not fit the value that it changes";
 
@@ -54,19 +46,19 @@ pub(crate) struct Inner {
     /// Free disk has fallen below the reserve: only what frees space may write.
     low_space: AtomicBool,
     /// The bytes of all memtables, the active ones counted in steps.
-    dirty_bytes: Arc<AtomicU64>,
+    pub(crate) dirty_bytes: Arc<AtomicU64>,
     /// Whether commits have to look closer before they are let through.
-    gated: AtomicBool,
+    pub(crate) gated: AtomicBool,
     /// Who waits until memtables are flushed.
-    stalled: Mutex<Vec<Waker>>,
+    pub(crate) stalled: Mutex<Vec<Waker>>,
     /// Why the last flush failed, until one succeeds.
-    flush_failure: Mutex<Option<Error>>,
+    pub(crate) flush_failure: Mutex<Option<Error>>,
     /// How long a writer should pause before its next command, in microseconds.
     pub(crate) delay_us: AtomicU64,
-    memtable_bytes: AtomicU64,
-    memory_bytes: AtomicU64,
+    pub(crate) memtable_bytes: AtomicU64,
+    pub(crate) memory_bytes: AtomicU64,
     /// Resident memory that the caches have to make room for.
-    excess: AtomicU64,
+    pub(crate) excess: AtomicU64,
     /// The log has been released up to here.
     released: AtomicU64,
     pub(crate) fixed: BTreeMap<String, Vec<u8>>,
@@ -495,16 +487,6 @@ pub(crate) fn wait_for<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// What is left for clean records and for blocks, of all shards.
-fn shares(memory: u64, memtables: u64, index_bytes: u64) -> (u64, u64) {
-    // Before a writer waits, memtables are fuller than they should be (`overfull`, and what `look_closer`
-    // lets through): a load that comes in a second must not have to wait for caches to make room.
-    let memtables = memtables * 8 / 5;
-    let rest = (memory - memory / 10).saturating_sub(memtables + index_bytes);
-    let rest = rest.max(CACHES_MIN);
-    (rest * 7 / 10, rest * 3 / 10)
-}
-
 fn replay(
     options: &Options,
     schema: &dyn Schema,
@@ -559,43 +541,6 @@ fn replay(
 }
 
 impl Inner {
-    /// Bytes of one shard's active memtable at which it is sealed at once, whatever the others hold.
-    fn seal_at(&self) -> usize {
-        (self.memtable_bytes.load(Ordering::Relaxed) / self.options.shard_share.max(1)) as usize
-    }
-
-    /// Seals active memtables while all of them together take more than their half of the budget: which
-    /// ones, see `fill`.
-    pub(crate) fn seal_largest(&self) {
-        let budget = self.memtable_bytes.load(Ordering::Relaxed);
-        let look =
-            |shard: &Shard| shard.try_lock().map(|mut state| state.fill()).unwrap_or_default();
-        let fills: Vec<Fill> = self.shards.iter().map(look).collect();
-        if fills.iter().map(|fill| fill.bytes).sum::<u64>() < budget * 3 / 5 {
-            return;
-        }
-        for n in fill::to_seal(&fills, budget / 2) {
-            if let Some(mut state) = self.shards.get(n).and_then(Shard::try_lock) {
-                state.seal();
-            }
-        }
-        self.set_gate();
-        self.background.wake();
-    }
-
-    /// After a commit on a held shard: seals its memtable when it is full.
-    pub(crate) fn after_commit(&self, state: &mut State) {
-        let step = self.memtable_bytes.load(Ordering::Relaxed) as usize / COUNT_STEPS;
-        if state.count_dirty(step) && self.overfull() > 0 {
-            self.set_gate();
-        }
-        if state.active.bytes() >= self.seal_at() {
-            state.seal();
-            self.set_gate();
-            self.background.wake();
-        }
-    }
-
     /// Whether free disk is below the reserve; says if that is news.
     pub(crate) fn set_low_space(&self, low: bool) -> bool {
         let news = self.low_space.swap(low, Ordering::Relaxed) != low;
@@ -607,117 +552,12 @@ impl Inner {
         self.low_space.load(Ordering::Relaxed)
     }
 
-    /// A flush has succeeded, or failed.
-    pub(crate) fn set_flush_failure(&self, failure: Option<Error>) {
-        *self.flush_failure.lock() = failure;
-        self.set_gate();
-    }
-
-    /// How far memtables are beyond what they may take and the active ones' usual part, in bytes.
-    fn overfull(&self) -> u64 {
-        let limit = self.memtable_bytes.load(Ordering::Relaxed);
-        self.dirty_bytes.load(Ordering::Relaxed).saturating_sub(limit * 7 / 5)
-    }
-
-    /// Notes whether commits are to be looked at, and wakes those who need not wait any more.
-    pub(crate) fn set_gate(&self) {
-        let (low, overfull) = (self.is_low_on_space(), self.overfull() > 0);
-        self.gated.store(low || overfull, Ordering::Relaxed);
-        if !overfull || self.flush_failure.lock().is_some() {
-            for waker in self.stalled.lock().drain(..) {
-                waker.wake();
-            }
-        }
-    }
-
-    /// Lets a commit through, or says why not: memory and disk are bounded. One load in good times.
-    #[inline]
-    pub(crate) fn admit(&self, batch: &Batch, may_wait: bool) -> Result<()> {
-        if self.gated.load(Ordering::Relaxed) { self.look_closer(batch, may_wait) } else { Ok(()) }
-    }
-
-    #[cold]
-    fn look_closer(&self, batch: &Batch, may_wait: bool) -> Result<()> {
-        if self.is_low_on_space() && batch.can_wait() {
-            return Err(Error::NoSpace);
-        }
-        // What frees space, and what has its shards reserved already, may go a little further.
-        let slack = if may_wait || !batch.can_wait() {
-            self.memtable_bytes.load(Ordering::Relaxed) / 4
-        } else {
-            0
-        };
-        if self.overfull() <= slack {
-            return Ok(());
-        }
-        Err(self.flush_failure.lock().clone().unwrap_or(Error::Busy(crate::STALLED)))
-    }
-
-    /// Whether commits may go on; if not, `waker` is called when that may have changed.
-    fn poll_unstalled(&self, waker: &Waker) -> bool {
-        let free = || self.overfull() == 0 || self.flush_failure.lock().is_some();
-        if free() {
-            return true;
-        }
-        self.stalled.lock().push(waker.clone());
-        free()
-    }
-
     /// A batch has orphaned what the tables of its shards hold.
     #[cold]
     pub(crate) fn orphaned(&self, batch: &Batch) {
         let mut shards = ShardSet::default();
         batch.ops().for_each(|(shard, ..)| shards.insert(shard));
         shards.iter().for_each(|n| self.hint_garbage(n));
-    }
-
-    /// Shares what the budget leaves between the caches. What the allocator says is resident beyond the
-    /// budget (fragmentation, connections, blocks on their way) is taken from the caches, step by step; what
-    /// it leaves is given back as slowly.
-    pub(crate) fn share_memory(&self) {
-        let index: u64 = self.shards.iter().map(|s| s.figures().index_bytes).sum();
-        let memory = self.memory_bytes.load(Ordering::Relaxed);
-        let memtables = self.memtable_bytes.load(Ordering::Relaxed);
-        let mut excess = self.excess.load(Ordering::Relaxed);
-        if let Some(resident) = self.options.resident.and_then(|resident| resident()) {
-            let step = memory / 64;
-            // What comes and goes between two looks fits between the goal and the budget.
-            let goal = memory - 4 * step;
-            if resident > goal {
-                excess = (excess + (resident - goal).max(step)).min(memory);
-            } else if resident + 2 * step < goal {
-                excess = excess.saturating_sub(step / 2);
-            }
-            self.excess.store(excess, Ordering::Relaxed);
-        }
-        let (clean, blocks) = shares(memory, memtables, index + excess);
-        let mut records = Vec::with_capacity(SHARDS);
-        let mut read = Vec::with_capacity(SHARDS);
-        // An event loop may be asking (CONFIG SET): of a shard that is held for long what it had is taken
-        // for what it wants, and it gets its share next time.
-        for shard in &self.shards {
-            let demands =
-                shard.try_lock().map(|mut state| (state.record_demand(), state.block_demand()));
-            let (of_records, of_blocks) = demands.unwrap_or_else(|| shard.figures().demands());
-            records.push(of_records);
-            read.push(of_blocks);
-        }
-        let shares = divide(clean, &records).into_iter().zip(divide(blocks, &read));
-        for (shard, (clean, blocks)) in self.shards.iter().zip(shares) {
-            let Some(mut state) = shard.try_lock() else { continue };
-            state.clean_max = clean as usize;
-            if state.blocks.capacity() != blocks {
-                state.blocks.set_capacity(blocks);
-            }
-            state.evict(SHARE_STEPS);
-        }
-    }
-
-    /// Dirty bytes of all shards over what memtables may take: 1.0 is full.
-    pub(crate) fn memtable_fill(&self) -> f64 {
-        let dirty: u64 = self.shards.iter().map(|s| s.figures().dirty_bytes).sum();
-        self.set_gate();
-        dirty as f64 / self.memtable_bytes.load(Ordering::Relaxed).max(1) as f64
     }
 
     /// Lets go of the log that installed tables have made unnecessary.

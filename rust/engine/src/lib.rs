@@ -26,6 +26,7 @@ mod loader;
 pub mod log;
 #[doc(hidden)]
 pub mod manifest;
+mod memory;
 mod memtable;
 #[doc(hidden)]
 pub mod merge;

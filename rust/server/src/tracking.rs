@@ -173,6 +173,7 @@ impl Tracking {
                     }
                 }
                 Touched::Database(_) => everything = true,
+                Touched::Ready { .. } => {}
             }
         }
         self.broadcast(server, touched, by, lsn);
@@ -200,7 +201,7 @@ impl Tracking {
         }
         let names = touched.iter().filter_map(|change| match change {
             Touched::Key { name, .. } => Some(name.as_slice()),
-            Touched::Database(_) => None,
+            Touched::Database(_) | Touched::Ready { .. } => None,
         });
         let names: BTreeSet<&[u8]> = names.collect();
         for (names, clients) in self.prefixes.fitting(&names) {

@@ -134,6 +134,7 @@ impl Watches {
                     }
                 }
             }
+            Touched::Ready { .. } => {}
             Touched::Database(db) => {
                 for by_key in &self.shards {
                     for ((_, name), watchers) in

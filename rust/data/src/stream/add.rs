@@ -6,6 +6,7 @@ use super::idempotent::{self, Once};
 use super::range;
 use super::trim::{self, Trim};
 use crate::error::{Error, NO_SUCH_KEY, Result};
+use crate::event_class;
 use crate::place::Key;
 use crate::view::Write;
 
@@ -133,7 +134,7 @@ pub fn set_id(
     if let Some(id) = max_deleted.filter(|&id| id != Id::MIN) {
         facts.max_deleted = id;
     }
-    edit.finish(w, &["xsetid"])?;
-    w.changed();
+    edit.finish(w, &[])?;
+    w.event_beside(event_class::STREAM, "xsetid", key);
     Ok(())
 }

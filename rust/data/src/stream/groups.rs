@@ -80,8 +80,8 @@ pub fn create_group(
     let mut group = Group::of(key, generation, name.to_vec(), known);
     group.change();
     group.finish(w);
-    edit.finish(w, &["xgroup-create"])?;
-    w.changed();
+    edit.finish(w, &[])?;
+    w.event_beside(event_class::STREAM, "xgroup-create", key);
     Ok(())
 }
 
@@ -112,7 +112,7 @@ pub fn set_group(
     facts.last = start.resolve(last);
     facts.read = read;
     group.finish(w);
-    w.event(event_class::STREAM, "xgroup-setid", key);
+    w.event_beside(event_class::STREAM, "xgroup-setid", key);
     Ok(())
 }
 
@@ -129,8 +129,10 @@ pub fn destroy_group(w: &mut Write<'_>, key: Key<'_>, name: &[u8]) -> Result<boo
     group.remove(w)?;
     let facts = edit.facts();
     facts.groups = facts.groups.saturating_sub(1);
-    edit.finish(w, &["xgroup-destroy"])?;
-    w.changed();
+    edit.finish(w, &[])?;
+    w.event_beside(event_class::STREAM, "xgroup-destroy", key);
+    // Who waits in that group is told that it is gone.
+    w.wake(key);
     Ok(true)
 }
 
@@ -141,7 +143,7 @@ pub(super) fn join(w: &mut Write<'_>, group: &mut Group<'_>, name: &[u8]) -> Res
     }
     let now_ms = w.now_ms();
     let number = group.create(w, name, now_ms);
-    w.event(event_class::STREAM, "xgroup-createconsumer", group.key);
+    w.event_beside(event_class::STREAM, "xgroup-createconsumer", group.key);
     Ok((number, true))
 }
 
@@ -165,7 +167,7 @@ pub fn delete_consumer(w: &mut Write<'_>, key: Key<'_>, group: &[u8], name: &[u8
     let Some(number) = group.number(w, name)? else { return Ok(0) };
     let pending = group.remove_consumer(w, number, name)?;
     group.finish(w);
-    w.event(event_class::STREAM, "xgroup-delconsumer", key);
+    w.event_beside(event_class::STREAM, "xgroup-delconsumer", key);
     Ok(pending)
 }
 

@@ -114,11 +114,21 @@ struct Span {
 
 impl Span {
     /// Reads `start [end [BYTE | BIT]]`, if there is something left.
-    fn read(args: &mut Args<'_>) -> Result<Option<Span>> {
+    ///
+    /// Of several wrong arguments each command tells the one that Redis looks at first: `unit_first` says
+    /// that this is the unit, before the end.
+    fn read(args: &mut Args<'_>, unit_first: bool) -> Result<Option<Span>> {
         if args.is_empty() {
             return Ok(None);
         }
         let start = args.int()?;
+        if unit_first
+            && let [_, unit] = args.rest()
+            && !unit.eq_ignore_ascii_case(b"BIT")
+            && !unit.eq_ignore_ascii_case(b"BYTE")
+        {
+            return Err(SYNTAX);
+        }
         let end = if args.is_empty() { None } else { Some(args.int()?) };
         let is_bits = args.flag("BIT");
         if !is_bits {
@@ -147,7 +157,7 @@ fn bitcount(db: &mut Read<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Re
     if args.remaining() == 1 || args.remaining() > 3 {
         return Err(SYNTAX);
     }
-    let span = Span::read(args)?;
+    let span = Span::read(args, false)?;
     let len = there(db, key)?.unwrap_or(0);
     let bits = match span {
         None => 0..len * 8,
@@ -169,7 +179,7 @@ fn bitpos(db: &mut Read<'_>, args: &mut Args<'_>, reply: &mut Reply<'_>) -> Resu
     if args.remaining() > 3 {
         return Err(SYNTAX);
     }
-    let span = Span::read(args)?;
+    let span = Span::read(args, true)?;
     let Some(len) = there(db, key)? else {
         // Zeros without end.
         reply.int(if wanted { -1 } else { 0 });

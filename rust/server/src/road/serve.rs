@@ -99,7 +99,9 @@ pub(crate) fn serve<'e>(
 fn enqueue(server: &Shared, ready: &mut VecDeque<TouchedKey>, touched: Vec<Touched>) {
     for change in touched {
         match change {
-            Touched::Key { db, name, shard, .. } => ready.push_back((shard, (db, name))),
+            Touched::Key { db, name, shard, .. } | Touched::Ready { db, name, shard } => {
+                ready.push_back((shard, (db, name)));
+            }
             Touched::Database(db) => ready.extend(server.waiting.keys_of(db)),
         }
     }
