@@ -318,7 +318,8 @@ fn the_end_cannot_be_caught() {
         let mut host = Fake { most_ticks: Some(300), ..Fake::default() };
         let started = std::time::Instant::now();
         assert_eq!(run_on(&mut vm(), &mut host, text, false), "stopped", "{text}");
-        assert!(started.elapsed().as_secs() < 5, "{text}");
+        // A few hundred ticks are well below a second, but on a machine that has other work.
+        assert!(started.elapsed().as_secs() < 60, "{text}");
     }
     let mut host = Fake { stops_calls: true, ..Fake::default() };
     let text = "while true do redis.pcall('get') pcall(redis.call, 'get') end";
