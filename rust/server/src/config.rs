@@ -88,9 +88,10 @@ impl Config {
     }
 
     /// How long freed memory is kept, in milliseconds: getting a page from the system costs more than using one
-    /// again, but a small budget has no room for it.
+    /// again, but a small budget has no room for what a load frees in a second.
     pub fn keep_freed_ms(&self) -> u64 {
-        if self.memory_budget() >= 1 << 30 { 10_000 } else { 1000 }
+        let budget_mib = self.memory_budget() >> 20;
+        if budget_mib >= 1024 { 10_000 } else { (2 * budget_mib).clamp(100, 1000) }
     }
 
     /// How many workers serve clients.
