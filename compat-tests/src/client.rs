@@ -9,7 +9,7 @@ use forgekv_resp::{Value, encode_command};
 use crate::Result;
 
 /// A reply that takes longer than this is a failure.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A connection and the bytes that came but were not read yet.
 #[derive(Debug)]

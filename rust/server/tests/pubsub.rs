@@ -94,7 +94,8 @@ fn a_subscriber_that_does_not_read_is_closed() {
                 std::thread::sleep(Duration::from_millis(10));
             }
         }
-        assert_eq!(at_once, started.elapsed() < Duration::from_secs(1), "{pubsub:?}");
+        let waited = started.elapsed() >= Duration::from_secs(1);
+        assert!(if at_once { published <= 400 } else { waited }, "{pubsub:?}, {published}");
         wait_until("it is gone", || !publisher.line("CLIENT LIST").contains(" sub=1 "));
     }
 }
