@@ -8,6 +8,7 @@
 //! * [`play`] runs one test of a file against a server,
 //! * [`expand`] fills in `${…}` in commands and expectations,
 //! * [`text`] prints replies as redis-cli would, but exactly,
+//! * [`kills`] kills servers under load,
 //! * [`linearizable`] checks what many clients saw at once,
 //! * [`client`] and [`server`] are the two ends of the wire.
 //!
@@ -15,6 +16,7 @@
 
 pub mod client;
 pub mod expand;
+pub mod kills;
 pub mod linearizable;
 pub mod play;
 pub mod server;

@@ -22,9 +22,6 @@ s/restart_server 0 0 0 0/restart_server 0 1 0 0/
 # There is no primary that this password could be for.
 /r config set masterauth pass/d
 
-# MIGRATE is not built; what else the test asks is.
-/DRYRUN command-test MIGRATE/d
-
 # A large request is looked at when it has arrived, which takes more than one read.
 s/^ *set tot_mem \[client_field \$cname tot-mem\]/        after 100\n&/
 

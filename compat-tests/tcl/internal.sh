@@ -48,10 +48,12 @@ log_of() { echo "$work/tcl/internal-$who-${1//\//-}.log"; }
 
 # run_unit UNIT PORT: in a copy of the tests of its own, since the suite clears its directory at the end.
 run_unit() {
-  local own log
+  local own log tags=$tags
   own=$(mktemp -d "$tree-XXXXXX")
   log=$(log_of "$1")
   cp -a "$tree/." "$own/"
+  # These are about two servers, neither of which is a replica.
+  [ "$1" != unit/dump ] || tags=${tags/ -repl/}
   leave_out "$1" "$own/skip"
   (cd "$own" && TERM=dumb timeout 600 ./runtest --single "$1" --timeout "${TCL_TIMEOUT:-120}" \
     --baseport "$2" --portcount 200 --durable --tags "$tags" --skipfile "$own/skip") >"$log" 2>&1 ||

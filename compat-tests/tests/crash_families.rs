@@ -10,12 +10,10 @@
 //! `tests/crash.rs` has the strings, and a model of its own instead of a second server.
 //! `CRASH_ROUNDS` (per sync mode) and `CRASH_SEED`.
 
-use std::thread;
-use std::time::Duration;
-
 use forgekv_base::rng::Rng;
 use forgekv_compat_tests::Result;
 use forgekv_compat_tests::client::Client;
+use forgekv_compat_tests::kills::{kill_under_load, number_of, recover, seed_of};
 use forgekv_compat_tests::server::{Server, Start};
 use forgekv_compat_tests::text::render;
 use forgekv_resp::{Value, encode_command};
@@ -42,7 +40,7 @@ fn nothing_acknowledged_is_lost_never() -> Result<()> {
 
 fn in_mode(mode: &str) -> Result<()> {
     let rounds = number_of("CRASH_ROUNDS").unwrap_or(3);
-    let seed = number_of("CRASH_SEED").unwrap_or_else(|| Rng::from_entropy().next_u64() >> 1);
+    let seed = seed_of("CRASH_SEED");
     println!("crash test of all families, wal_sync_mode {mode}: CRASH_SEED={seed}");
     let mut rng = Rng::seeded(seed);
     let start = Start::forgekv()?.flags(&["--wal_sync_mode", mode, "--memtable_size_mb", "16"]);
@@ -59,10 +57,6 @@ fn in_mode(mode: &str) -> Result<()> {
     Ok(())
 }
 
-fn number_of(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
-}
-
 /// Writes, kills, starts, compares; returns how many steps were acknowledged.
 fn one_round(
     server: &mut Server,
@@ -71,24 +65,8 @@ fn one_round(
     rng: &mut Rng,
     round: u64,
 ) -> Result<usize> {
-    let port = server.port();
-    let lifetime = Duration::from_millis(100 + rng.below(900));
-    thread::scope(|scope| -> Result<()> {
-        let threads: Vec<_> = writers
-            .iter_mut()
-            .map(|writer| scope.spawn(move || writer.write_until_killed(port)))
-            .collect();
-        thread::sleep(lifetime);
-        server.kill()?;
-        for thread in threads {
-            thread.join().map_err(|_| "a writer panicked")??;
-        }
-        Ok(())
-    })?;
-    if round % 3 == 2 {
-        server.start_and_kill_after(Duration::from_millis(rng.below(60)))?;
-    }
-    server.start_again()?;
+    kill_under_load(server, writers, rng, Writer::write_until_killed)?;
+    recover(server, rng, round)?;
     let (mut found, mut told) = (server.connect()?, reference.connect()?);
     let acknowledged = writers.iter().map(|writer| writer.replies.len()).sum();
     for writer in writers.iter_mut() {

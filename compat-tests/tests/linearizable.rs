@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use forgekv_base::rng::Rng;
 use forgekv_compat_tests::Result;
 use forgekv_compat_tests::client::Client;
+use forgekv_compat_tests::kills::{number_of, recover, seed_of};
 use forgekv_compat_tests::linearizable::{
     Accounts, AccountsOp, Counter, CounterOp, Event, Model, Queues, QueuesOp, Register, RegisterOp,
     check,
@@ -46,14 +47,9 @@ fn there_is_an_order_never() -> Result<()> {
     in_mode("Never")
 }
 
-fn number_of(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
-}
-
 fn in_mode(mode: &str) -> Result<()> {
     let rounds = number_of("LINEARIZABLE_ROUNDS").unwrap_or(4);
-    let seed =
-        number_of("LINEARIZABLE_SEED").unwrap_or_else(|| Rng::from_entropy().next_u64() >> 1);
+    let seed = seed_of("LINEARIZABLE_SEED");
     println!("linearizability, wal_sync_mode {mode}: LINEARIZABLE_SEED={seed}");
     let start = if std::env::var("CRASH_OF").is_ok_and(|of| of == "redis") {
         Start::redis().ok_or("no redis-server 7.0")?
@@ -123,10 +119,7 @@ fn one_round(
         histories.add(object, op, None, began, dead_at.load(Relaxed));
     }
     if kills {
-        if round % 3 == 2 {
-            server.start_and_kill_after(Duration::from_millis(rng.below(60)))?;
-        }
-        server.start_again()?;
+        recover(server, rng, round)?;
     }
     Ok(())
 }

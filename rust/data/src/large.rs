@@ -239,7 +239,8 @@ fn copy_again(
     }
 }
 
-/// Gives up what was prepared for a command and not published, when it is dropped.
+/// Gives up what was prepared for a command and not published, when it is dropped; what the command did outside
+/// is forgotten.
 pub struct Preparations<'a> {
     store: &'a Store,
     command: u64,
@@ -247,6 +248,7 @@ pub struct Preparations<'a> {
 
 impl Drop for Preparations<'_> {
     fn drop(&mut self) {
+        self.store.outside().forget(self.command);
         let large = self.store.large();
         if large.count.load(Ordering::Acquire) == 0 {
             return;

@@ -17,6 +17,7 @@ pub mod keys;
 mod large;
 mod limits;
 pub mod list;
+mod outside;
 mod place;
 pub mod rdb;
 mod record;

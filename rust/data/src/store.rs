@@ -7,6 +7,7 @@ use crate::dbmap::{self, DbMap, META_SHARD, Record};
 use crate::error::Result;
 use crate::expire::Expiry;
 use crate::large::Large;
+use crate::outside::Outside;
 use crate::schema::Records;
 use crate::uses::Uses;
 use crate::view::{Read, Surroundings, Write};
@@ -25,6 +26,7 @@ pub(crate) struct Shared {
     map: DbMap,
     expiry: Expiry,
     large: Large,
+    outside: Outside,
     uses: Uses,
 }
 
@@ -35,6 +37,10 @@ impl Shared {
 
     pub(crate) fn large(&self) -> &Large {
         &self.large
+    }
+
+    pub(crate) fn outside(&self) -> &Outside {
+        &self.outside
     }
 
     pub(crate) fn uses(&self) -> &Uses {
@@ -67,6 +73,7 @@ impl Store {
             map: DbMap::new(databases),
             expiry: Expiry::default(),
             large: Large::default(),
+            outside: Outside::default(),
             uses: Uses::default(),
         });
         let records = Arc::new(Records { shared: shared.clone() });
@@ -107,6 +114,7 @@ impl Store {
             map: DbMap::new(1),
             expiry: Expiry::default(),
             large: Large::default(),
+            outside: Outside::default(),
             uses: Uses::default(),
         });
         Ok(forgekv_engine::check(disk, dir, &Records { shared }, repair)?)
@@ -195,6 +203,10 @@ impl Store {
 
     pub(crate) fn large(&self) -> &Large {
         &self.shared.large
+    }
+
+    pub(crate) fn outside(&self) -> &Outside {
+        &self.shared.outside
     }
 
     /// The shards on which [`cycle_shard`](crate::expire::cycle_shard) has something to do now: none while

@@ -295,6 +295,11 @@ impl<'e> Read<'e> {
         self.around.random_seed
     }
 
+    /// What commands have done outside of the data.
+    pub(crate) fn outside(&self) -> &'e crate::outside::Outside {
+        self.shared.outside()
+    }
+
     /// The copies of large values that are being made.
     pub(crate) fn large(&self) -> &'e crate::large::Large {
         self.shared.large()

@@ -182,25 +182,7 @@ pub(crate) fn run(
 async fn desk(worker: Rc<Worker>) {
     loop {
         worker.mailbox.bell.notified().await;
-        for mail in worker.mailbox.take() {
-            match mail {
-                Mail::Serve(socket, client) => worker.serve(socket, client),
-                Mail::Close(id) => {
-                    let connection = worker.connections.borrow().get(&id).cloned();
-                    if let Some(connection) = connection {
-                        connection.kill();
-                    }
-                }
-                Mail::Push { client, bytes, lsn } => worker.push(client, &bytes, lsn),
-                Mail::Publish(message) => worker.deliver(&message),
-                Mail::Store => {
-                    let store = worker.server.store();
-                    *worker.store.borrow_mut() = store;
-                    worker.server.released.fetch_add(1, Ordering::Relaxed);
-                }
-                Mail::Stop => worker.is_stopping.set(true),
-            }
-        }
+        worker.read_mail();
         worker.send_queued();
         if worker.is_stopping.get() {
             break;
@@ -238,6 +220,29 @@ impl Worker {
             *self.settings.borrow_mut() = Rc::new(settings);
         }
         self.settings.borrow().clone()
+    }
+
+    /// Does what others have asked for.
+    pub(crate) fn read_mail(self: &Rc<Self>) {
+        for mail in self.mailbox.take() {
+            match mail {
+                Mail::Serve(socket, client) => self.serve(socket, client),
+                Mail::Close(id) => {
+                    let connection = self.connections.borrow().get(&id).cloned();
+                    if let Some(connection) = connection {
+                        connection.kill();
+                    }
+                }
+                Mail::Push { client, bytes, lsn } => self.push(client, &bytes, lsn),
+                Mail::Publish(message) => self.deliver(&message),
+                Mail::Store => {
+                    let store = self.server.store();
+                    *self.store.borrow_mut() = store;
+                    self.server.released.fetch_add(1, Ordering::Relaxed);
+                }
+                Mail::Stop => self.is_stopping.set(true),
+            }
+        }
     }
 
     fn serve(self: &Rc<Self>, socket: Socket, client: Arc<Client>) {

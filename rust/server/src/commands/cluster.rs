@@ -12,28 +12,9 @@ const DISABLED: &str = "ERR This instance has cluster support disabled";
 pub(crate) const FAMILY: Family = Family::new(
     "cluster",
     &[
-        admin("READONLY", disabled, "")
-            .fast()
-            .loading()
-            .stale()
-            .since("3.0.0")
-            .about("Refused: there is no cluster.")
-            .complexity("O(1)")
-            .categories(&["connection"]),
-        admin("READWRITE", disabled, "")
-            .fast()
-            .loading()
-            .stale()
-            .since("3.0.0")
-            .about("Refused: there is no cluster.")
-            .complexity("O(1)")
-            .categories(&["connection"]),
-        admin("ASKING", disabled, "")
-            .fast()
-            .since("3.0.0")
-            .about("Refused: there is no cluster.")
-            .complexity("O(1)")
-            .categories(&["connection"]),
+        of_connection("READONLY").loading().stale(),
+        of_connection("READWRITE").loading().stale(),
+        of_connection("ASKING"),
         container(
             "CLUSTER",
             &[
@@ -92,13 +73,20 @@ pub(crate) const FAMILY: Family = Family::new(
     ],
 );
 
-const fn look(name: &'static str, syntax: &'static str, since: &'static str) -> Command {
+const fn refused(name: &'static str, syntax: &'static str, since: &'static str) -> Command {
     const HANDLER: AdminHandler = disabled;
     admin(name, HANDLER, syntax)
-        .stale()
         .since(since)
         .about("Refused: there is no cluster.")
         .complexity("O(1)")
+}
+
+const fn of_connection(name: &'static str) -> Command {
+    refused(name, "", "3.0.0").fast().categories(&["connection"])
+}
+
+const fn look(name: &'static str, syntax: &'static str, since: &'static str) -> Command {
+    refused(name, syntax, since).stale()
 }
 
 const fn operators(name: &'static str, syntax: &'static str, since: &'static str) -> Command {

@@ -141,7 +141,7 @@ fn describe_spec(spec: &KeySpec, reply: &mut Reply<'_>) {
         reply.bulk(name.as_bytes());
     };
     match &spec.begin {
-        Begin::Index(index) => {
+        Begin::Index(index) | Begin::Named(index) => {
             kind(reply, "index");
             numbers(reply, &[("index", *index)]);
         }

@@ -4,6 +4,7 @@
 
 mod dump;
 mod expiry;
+mod migrate;
 mod walk;
 
 use super::command::HELP;
@@ -15,6 +16,7 @@ use forgekv_data::{
     Error, Key, NOT_AN_INTEGER, Read, Result, SYNTAX, Write, dbmap, event_class, keys,
 };
 use forgekv_resp::Reply;
+use migrate::migrate;
 pub(crate) use walk::cursor;
 use walk::{dbsize, keys_matching, randomkey, scan};
 
@@ -114,6 +116,18 @@ const COMMANDS: &[Command] = &[
     .complexity("O(N) where N is the size of the value.")
     .keys("OW update")
     .about("Gives a key a value that DUMP returned."),
+    write(
+        "MIGRATE",
+        migrate,
+        "host port key destination-db timeout [COPY] [REPLACE] [AUTH password | AUTH2 username password] [KEYS key [key ...]]",
+    )
+    .long()
+    .dangerous()
+    .since("2.6.0")
+    .complexity("This command actually executes a DUMP+DEL in the source instance, and a RESTORE in the target instance. See the pages of these commands for time complexity. Also an O(N) data transfer between the two instances is performed.")
+    .keys("RW access delete @ 3! range 0 1 0; RW access delete incomplete @ KEYS:-2 range -1 1 0")
+    .tips(UNSTABLE)
+    .about("Gives keys to another server, and deletes them here."),
     write(
         "RESTORE-ASKING",
         restore,

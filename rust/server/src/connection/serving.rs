@@ -189,6 +189,10 @@ impl Serving {
     /// Executes every complete request; false when the connection is to be closed.
     async fn execute_all<R: AsyncRead + Unpin>(&mut self, socket: &mut R) -> bool {
         loop {
+            if self.session.subscriptions.any() || self.session.tracking.is_some() {
+                // What was told before the client asked comes before the answer, even that to UNSUBSCRIBE.
+                self.worker.read_mail();
+            }
             let stop = self.drain();
             if matches!(stop, Stop::Gone) || self.is_flooded() {
                 self.connection.kill();

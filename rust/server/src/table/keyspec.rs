@@ -4,7 +4,7 @@
 //! RW access delete @ 1 range 0 1 0; OW update @ STORE:6 range 0 1 0
 //!
 //! flags @ begin find
-//! begin := index | WORD:startfrom | ? | ?WORD: unknown to COMMAND INFO, behind the last such word in fact
+//! begin := index | index! (an empty word there is no key) | WORD:startfrom | ? | ?WORD: unknown to COMMAND INFO, behind the last such word in fact
 //! find  := range last step limit | keynum number-at first step | ?
 //! ```
 //!
@@ -18,6 +18,8 @@ use smallvec::SmallVec;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Begin {
     Index(i32),
+    /// As `Index`, but an empty word there is no key. COMMAND INFO does not tell.
+    Named(i32),
     Keyword {
         word: &'static str,
         start_from: i32,
@@ -68,6 +70,10 @@ impl KeySpec {
         let len = words.len() as i32;
         let begin = match &self.begin {
             Begin::Index(index) => *index,
+            Begin::Named(index) => match words.get(*index as usize) {
+                Some([]) => return true,
+                _ => *index,
+            },
             Begin::Keyword { word, start_from } => match find_word(words, word, *start_from) {
                 Some(at) => at as i32 + 1,
                 None => return true,
@@ -208,6 +214,9 @@ fn parse(text: &'static str) -> Result<KeySpec, String> {
     let begin = match words.next().ok_or_else(bad)? {
         "?" => Begin::Unknown,
         word if word.starts_with('?') => Begin::Last(word.trim_start_matches('?')),
+        word if word.ends_with('!') => {
+            Begin::Named(word.trim_end_matches('!').parse().map_err(|_| bad())?)
+        }
         word => match word.split_once(':') {
             None => Begin::Index(word.parse().map_err(|_| bad())?),
             Some((word, from)) => {
@@ -242,8 +251,10 @@ impl Legacy {
         let mut legacy = Legacy::default();
         let mut previous_last = 0;
         for spec in specs {
-            let (Begin::Index(first), Find::Range { last, step, limit: 0 | 1 }) =
-                (&spec.begin, spec.find)
+            let (
+                Begin::Index(first) | Begin::Named(first),
+                Find::Range { last, step, limit: 0 | 1 },
+            ) = (&spec.begin, spec.find)
             else {
                 legacy.movable |= !spec.is_not_key();
                 continue;

@@ -27,7 +27,7 @@ fn line(entry: &Entry) -> String {
 
 fn spec(spec: &KeySpec) -> String {
     let begin = match &spec.begin {
-        keyspec::Begin::Index(index) => index.to_string(),
+        keyspec::Begin::Index(index) | keyspec::Begin::Named(index) => index.to_string(),
         keyspec::Begin::Keyword { word, start_from } => format!("{word}:{start_from}"),
         keyspec::Begin::Unknown | keyspec::Begin::Last(_) => "?".into(),
     };
