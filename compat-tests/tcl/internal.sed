@@ -24,6 +24,7 @@ s/restart_server 0 0 0 0/restart_server 0 1 0 0/
 
 # A large request is looked at when it has arrived, which takes more than one read.
 s/^ *set tot_mem \[client_field \$cname tot-mem\]/        after 100\n&/
+/client evicted due to percentage of maxmemory/,/Restore settings/s/^ *assert {!\[client_exists \$cname\]}/        after 500\n&/
 
 # The memory of several threads is not steady to 10 kB; the reply in question takes 150.
 s/assert {$cur_mem < 10000 + $orig_mem}/assert {$cur_mem < 100000 + $orig_mem}/
