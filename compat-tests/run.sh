@@ -25,28 +25,6 @@ step() { # name, command…
   [ "$status" -eq 0 ] || broken+=("$name")
 }
 
-# Other people's tests: many of them wait for a time that a busy machine does not keep. What fails is tried once
-# more, and the summary says so. Our own have no second try: what they find once is there.
-step_of_others() { # name, command…
-  local first
-  first=$(mktemp "$COMPAT_WORK/first-XXXXXX")
-  if ! step_into "$first" "$@"; then
-    sed 's/^RESULT/AGAIN/' "$first" >>"$output"
-    echo "AGAIN $1" | tee -a "$output"
-    step "$@"
-  else
-    cat "$first" >>"$output"
-  fi
-  rm "$first"
-}
-
-step_into() { # file, name, command…: a step that is not judged
-  local output=$1 broken=()
-  shift
-  step "$@"
-  [ ${#broken[@]} -eq 0 ]
-}
-
 rust_test() { # one file of tests/; one test at a time, so that they don't disturb each other
   cargo test --quiet --locked -p forgekv-compat-tests --test "$1" -- --nocapture --include-ignored --test-threads=1
 }
@@ -64,17 +42,17 @@ step "linearizability, with kill -9" rust_test linearizable
 step "scripts that want out" rust_test fence
 step "every command inside EXEC and scripts" rust_test nested
 step "clients: the redis crate" rust_test redis_crate
-step_of_others "clients, and programs built on them" "$here/clients/run.sh" forgekv
-step_of_others "redis-py's tests" "$here/redis-py/run.sh" forgekv
-step_of_others "redis-rs's tests" "$here/redis-rs/run.sh" forgekv
+step "clients, and programs built on them" "$here/clients/run.sh" forgekv
+step "redis-py's tests" "$here/redis-py/run.sh" forgekv
+step "redis-rs's tests" "$here/redis-rs/run.sh" forgekv
 step "a million commands at random" "$here/differential/run.sh" --commands 1000000
 step "clients that wait, at random" "$here/differential/run.sh" --waiting --steps 5000
-step_of_others "Redis's Tcl tests" "$here/tcl/run.sh" forgekv
-step_of_others "Redis's Tcl tests in internal mode" "$here/tcl/internal.sh" forgekv
-step_of_others "fakeredis's machines" "$here/fakeredis/run.sh" forgekv
+step "Redis's Tcl tests" "$here/tcl/run.sh" forgekv
+step "Redis's Tcl tests in internal mode" "$here/tcl/internal.sh" forgekv
+step "fakeredis's machines" "$here/fakeredis/run.sh" forgekv
 
 echo
-grep '^SKIPPED\|^AGAIN' "$output"
+grep '^SKIPPED' "$output"
 sum() {
   awk -v name="$1" '/^RESULT/ { for (i = 3; i <= NF; i++) { split($i, part, "="); if (part[1] == name) n += part[2] } } END { print n + 0 }' "$output"
 }

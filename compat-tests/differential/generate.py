@@ -13,6 +13,7 @@ PAST = [b"-1", b"0", b"-100"]
 UNIX = [b"4000000000", b"5000000000", b"1"]
 UNIX_MS = [b"4000000000000", b"5000000000000", b"1"]
 
+
 class Generator:
     """Draws commands, the same for the same `rng`."""
 

@@ -4,7 +4,8 @@
 //! RW access delete @ 1 range 0 1 0; OW update @ STORE:6 range 0 1 0
 //!
 //! flags @ begin find
-//! begin := index | index! (an empty word there is no key) | WORD:startfrom | ? | ?WORD: unknown to COMMAND INFO, behind the last such word in fact
+//! begin := index | index!: an empty word there is no key | WORD:startfrom | ?
+//!        | ?WORD: unknown to COMMAND INFO, behind the last such word in fact
 //! find  := range last step limit | keynum number-at first step | ?
 //! ```
 //!
